@@ -1,0 +1,275 @@
+package graph
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/containerd/platforms"
+	"github.com/moby/buildkit/client/llb"
+	"github.com/moby/buildkit/solver/pb"
+	digest "github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// InputKind says how a stage reads another one.
+type InputKind string
+
+// The ways in which a stage can read another stage.
+const (
+	// InputBase: the stage starts from the other's file system and config (FROM).
+	InputBase InputKind = "base"
+	// InputCopy: files are copied out of the other (COPY --from).
+	InputCopy InputKind = "copy"
+	// InputMount: the other is mounted while a command runs (RUN --mount=from).
+	InputMount InputKind = "mount"
+)
+
+// Input is an edge of the graph: the stage that holds it needs Stage first.
+type Input struct {
+	Stage *Stage
+	Kind  InputKind
+	// Pos is where the build file asks for it.
+	Pos Pos
+}
+
+// Spec is what a frontend says about a stage; [NewStage] makes the stage of it.
+type Spec struct {
+	// Name is the stage's name in its build file, or a made-up one ("stage-2").
+	// Names are for people: they take no part in identity and need not be unique.
+	Name string
+	// Pos is where the stage begins in its build file.
+	Pos Pos
+	// Platform is what the stage is built for; never empty.
+	Platform ocispecs.Platform
+	// Definition is the LLB of the stage and of everything below it, marshalled
+	// with explicit platform and local ids. A nil or empty Definition is the empty
+	// file system (scratch).
+	Definition *pb.Definition
+	// Config is the image config (JSON, OCI image-spec with Docker's additions)
+	// that exporting the stage would give; nil where the stage is files only.
+	Config []byte
+	// BaseConfig is the config of the base image the stage derives from; nil
+	// without one.
+	BaseConfig []byte
+	// Epoch is the time that exported files and configs are clamped to
+	// (SOURCE_DATE_EPOCH); nil means no clamping.
+	Epoch *time.Time
+	// Inputs are the stages this one reads.
+	Inputs []Input
+}
+
+// Step is one operation of a stage: an instruction or a part of one.
+type Step struct {
+	// Digest is BuildKit's vertex digest, by which progress reports name the step.
+	Digest digest.Digest
+	// Name is the text that progress shows.
+	Name string
+	// Pos is the place of the instruction; zero for internal steps.
+	Pos Pos
+}
+
+// Source is something a stage reads from outside the graph.
+type Source struct {
+	// Scheme is the kind of source as BuildKit names it: "local", "docker-image",
+	// "oci-layout", "git", "https", "http", "docker-image+blob".
+	Scheme string
+	// Ref is the identifier without the scheme: a local name, an image reference, a URL.
+	Ref string
+	// Attrs are BuildKit's source attributes (pb.Attr*).
+	Attrs map[string]string
+}
+
+// Stage is an immutable unit of a build: LLB, the image config it would have,
+// and the stages and sources it reads. Its fields must not be changed.
+type Stage struct {
+	Spec
+	// ID is the digest of the stage's definition: equal for stages that would
+	// build the same thing, whatever they are called and wherever they stand.
+	ID digest.Digest
+	// Head is the digest of the LLB operation that yields the stage's file system;
+	// empty for scratch.
+	Head digest.Digest
+	// Steps are the operations that belong to this stage and to none of its
+	// inputs, inputs first.
+	Steps []Step
+	// Sources are what the stage's own steps read, in the order of Steps.
+	Sources []Source
+}
+
+// NewStage checks spec and derives the stage's identity, steps and sources from
+// its definition. It fails on a definition that is not well-formed LLB.
+func NewStage(spec Spec) (*Stage, error) {
+	if spec.Platform.OS == "" || spec.Platform.Architecture == "" {
+		return nil, fmt.Errorf("stage %q has no platform", spec.Name)
+	}
+	spec.Platform = platforms.Normalize(spec.Platform)
+	s := &Stage{Spec: spec}
+	for _, in := range spec.Inputs {
+		if in.Stage == nil {
+			return nil, fmt.Errorf("stage %q has an input that does not exist", spec.Name)
+		}
+	}
+	ops, head, err := decode(spec.Definition)
+	if err != nil {
+		return nil, fmt.Errorf("reading the definition of stage %q: %w", spec.Name, err)
+	}
+	s.Head = digest.Digest(head.Digest)
+	s.own(ops)
+	s.ID = s.identity(head)
+	return s, nil
+}
+
+// Terminal reports whether the stage yields the empty file system.
+func (s *Stage) Terminal() bool { return s.Head == "" }
+
+// op is a decoded LLB operation.
+type op struct {
+	digest digest.Digest
+	*pb.Op
+}
+
+// decode unmarshals a definition. LLB is serialised inputs first; the last entry
+// has no operation of its own and points at the result.
+func decode(def *pb.Definition) ([]op, *pb.Input, error) {
+	if def == nil || len(def.Def) == 0 {
+		return nil, &pb.Input{}, nil
+	}
+	ops := make([]op, 0, len(def.Def))
+	for _, dt := range def.Def {
+		o := op{digest: digest.FromBytes(dt), Op: &pb.Op{}}
+		if err := o.UnmarshalVT(dt); err != nil {
+			return nil, nil, err
+		}
+		ops = append(ops, o)
+	}
+	last := ops[len(ops)-1]
+	if last.GetOp() != nil || len(last.Inputs) != 1 {
+		return nil, nil, errors.New("the last operation does not point at a result")
+	}
+	return ops[:len(ops)-1], last.Inputs[0], nil
+}
+
+// own fills Steps and Sources with the operations no input has.
+func (s *Stage) own(ops []op) {
+	theirs, visited := map[digest.Digest]bool{}, map[*Stage]bool{}
+	for _, in := range s.Inputs {
+		in.Stage.eachStep(theirs, visited)
+	}
+	for _, o := range ops {
+		if theirs[o.digest] {
+			continue
+		}
+		s.Steps = append(s.Steps, Step{
+			Digest: o.digest,
+			Name:   stepName(s.Definition, o),
+			Pos:    stepPos(s.Definition, o.digest),
+		})
+		if src := o.GetSource(); src != nil {
+			s.Sources = append(s.Sources, newSource(src))
+		}
+	}
+}
+
+// eachStep adds the steps of s and of everything below it to seen.
+func (s *Stage) eachStep(seen map[digest.Digest]bool, visited map[*Stage]bool) {
+	if visited[s] {
+		return
+	}
+	visited[s] = true
+	for _, st := range s.Steps {
+		seen[st.Digest] = true
+	}
+	for _, in := range s.Inputs {
+		in.Stage.eachStep(seen, visited)
+	}
+}
+
+func (s *Stage) identity(head *pb.Input) digest.Digest {
+	h := NewHasher("zlayer.stage.v1")
+	h.String(head.Digest)
+	h.Int(int(head.Index))
+	h.String(platforms.FormatAll(s.Platform))
+	h.Bytes(s.Config)
+	h.Bytes(s.BaseConfig)
+	if s.Epoch != nil {
+		h.Int(int(s.Epoch.Unix()))
+	}
+	return h.Digest()
+}
+
+// stepName takes the name that progress shows from the LLB metadata, else the
+// kind of the operation.
+func stepName(def *pb.Definition, o op) string {
+	if md := def.Metadata[string(o.digest)]; md != nil {
+		if n := md.Description["llb.customname"]; n != "" {
+			return n
+		}
+	}
+	switch x := o.GetOp().(type) {
+	case *pb.Op_Source:
+		return x.Source.Identifier
+	case *pb.Op_Exec:
+		return "run"
+	case *pb.Op_File:
+		return "file"
+	case *pb.Op_Merge:
+		return "merge"
+	case *pb.Op_Diff:
+		return "diff"
+	case *pb.Op_Build:
+		return "build"
+	}
+	return "step"
+}
+
+// stepPos reads the first source location of an operation.
+func stepPos(def *pb.Definition, dgst digest.Digest) Pos {
+	if def.Source == nil {
+		return Pos{}
+	}
+	locs := def.Source.Locations[string(dgst)]
+	if locs == nil || len(locs.Locations) == 0 {
+		return Pos{}
+	}
+	loc := locs.Locations[0]
+	if int(loc.SourceIndex) >= len(def.Source.Infos) || len(loc.Ranges) == 0 {
+		return Pos{}
+	}
+	first, last := loc.Ranges[0], loc.Ranges[len(loc.Ranges)-1]
+	p := Pos{File: def.Source.Infos[loc.SourceIndex].Filename}
+	if first.Start != nil {
+		p.Line = int(first.Start.Line)
+	}
+	if last.End != nil && int(last.End.Line) > p.Line {
+		p.EndLine = int(last.End.Line)
+	}
+	return p
+}
+
+// newSource splits BuildKit's identifier, scheme://ref.
+func newSource(src *pb.SourceOp) Source {
+	scheme, ref, _ := strings.Cut(src.Identifier, "://")
+	return Source{Scheme: scheme, Ref: ref, Attrs: src.Attrs}
+}
+
+// Definition converts LLB as client/llb marshals it into the form a [Spec] takes.
+func Definition(def *llb.Definition) *pb.Definition {
+	if def == nil {
+		return nil
+	}
+	return def.ToPB()
+}
+
+// InputStages lists the distinct stages s reads directly, in the order of Inputs.
+func (s *Stage) InputStages() []*Stage {
+	var out []*Stage
+	for _, in := range s.Inputs {
+		if !slices.Contains(out, in.Stage) {
+			out = append(out, in.Stage)
+		}
+	}
+	return out
+}
