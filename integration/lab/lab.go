@@ -9,7 +9,7 @@
 //
 // The names are those that Dockerfiles use (busybox:latest, debian:bookworm-slim), because the
 // point is to build such Dockerfiles unchanged; images that only tests want live under lab/.
-// [Lab.BuildkitdTOML] sends a BuildKit here when it looks for them. [Lab.Images] tells what there is.
+// [Lab.BuildkitdTOML] sends a BuildKit here when it looks for them. [Images] tells what there is.
 //
 // An image for a platform that is not the machine's has the same programs as the machine's own and
 // only says otherwise: it is for tests of metadata (platform selection, indexes), and an annotation

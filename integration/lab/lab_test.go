@@ -124,9 +124,9 @@ func digests(t *testing.T, l *lab.Lab, images []string) map[string]string {
 }
 
 // eager lists the images that are there from the start, under all their names.
-func eager(l *lab.Lab) []string {
+func eager() []string {
 	var names []string
-	for _, i := range l.Images() {
+	for _, i := range lab.Images() {
 		if !i.Lazy {
 			names = append(names, i.Names...)
 		}
@@ -136,7 +136,7 @@ func eager(l *lab.Lab) []string {
 
 func TestImagesPullBackWholeByDigest(t *testing.T) {
 	l := start(t, lab.Config{CacheDir: t.TempDir()})
-	for _, image := range eager(l) {
+	for _, image := range eager() {
 		if !l.Has(t.Context(), image) {
 			t.Fatalf("%s is not there", image)
 		}
@@ -169,7 +169,7 @@ func TestSameRecipeSameDigest(t *testing.T) {
 	// two caches, so that every layer is made twice
 	a := start(t, lab.Config{CacheDir: t.TempDir()})
 	b := start(t, lab.Config{CacheDir: t.TempDir()})
-	da, db := digests(t, a, eager(a)), digests(t, b, eager(b))
+	da, db := digests(t, a, eager()), digests(t, b, eager())
 	for image, d := range da {
 		if db[image] != d {
 			t.Errorf("%s is %s in one lab and %s in another", image, d, db[image])

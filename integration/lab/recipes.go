@@ -33,10 +33,10 @@ type Image struct {
 	Lazy  bool     // whether it takes an Ensure; the others are there from the start
 }
 
-// Images lists what the lab can make, by main name.
-func (l *Lab) Images() []Image {
+// Images lists what a lab can make, by main name.
+func Images() []Image {
 	var images []Image
-	for _, rc := range l.recipes {
+	for _, rc := range recipes() {
 		images = append(images, Image{Names: append([]string(nil), rc.names...), About: rc.about, Lazy: rc.lazy})
 	}
 	sort.Slice(images, func(i, j int) bool { return images[i].Names[0] < images[j].Names[0] })
