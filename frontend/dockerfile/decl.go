@@ -1,0 +1,186 @@
+package dockerfile
+
+import (
+	"bytes"
+	"strconv"
+	"strings"
+
+	"github.com/containerd/platforms"
+	"github.com/moby/buildkit/client/llb"
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
+	"github.com/moby/buildkit/frontend/dockerfile/shell"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/zlayer-dev/zlayer/graph"
+)
+
+// decl is a stage as the Dockerfile declares it.
+type decl struct {
+	index int
+	// name is the stage's own name, "stage-N" for one without.
+	name  string
+	named bool
+	// unique: no other stage has the name, so it can be lowered as a target.
+	unique bool
+	// platform is the expanded --platform flag, nil without one.
+	platform *ocispecs.Platform
+	stage    instructions.Stage
+	reads    []read
+}
+
+// read is a reference from one stage to another.
+type read struct {
+	decl *decl
+	kind graph.InputKind
+	line int
+}
+
+// file is a parsed Dockerfile with the stages' references to each other. It
+// exists to find edges and to give every stage a name to lower it by; what the
+// instructions mean is left to dockerfile2llb. A reference that is missed here
+// (an ONBUILD trigger of a base image) costs an edge, not correctness: the stage
+// it names is then lowered as part of its reader.
+type file struct {
+	decls []*decl
+	// text is the Dockerfile with a name on every stage and every instruction on
+	// the line where it was.
+	text []byte
+}
+
+// parseFile parses what dockerfile2llb has accepted already. args are the values
+// of build arguments, env the predefined arguments.
+func parseFile(text []byte, args map[string]string, env *llb.EnvList) (*file, error) {
+	ast, err := parser.Parse(bytes.NewReader(text))
+	if err != nil {
+		return nil, err
+	}
+	stages, metaArgs, err := instructions.Parse(ast.AST, nil)
+	if err != nil {
+		return nil, err
+	}
+	lex := shell.NewLex(ast.EscapeToken)
+	env = expandMetaArgs(lex, env, metaArgs, args)
+	f := &file{}
+	byName := map[string]*decl{}
+	for i, st := range stages {
+		d := &decl{index: i, name: st.Name, named: st.Name != "", unique: true, stage: st}
+		base := expand(lex, st.BaseName, env)
+		if p, err := platforms.Parse(expand(lex, st.Platform, env)); err == nil && st.Platform != "" {
+			d.platform = &p
+		}
+		// FROM sees the stages before it, by exact name; COPY and RUN see all.
+		if b := byName[base]; b != nil {
+			d.reads = append(d.reads, read{decl: b, kind: graph.InputBase, line: line(st.Location)})
+		}
+		if d.named {
+			if other := byName[strings.ToLower(st.Name)]; other != nil {
+				other.unique, d.unique = false, false
+			}
+			byName[strings.ToLower(st.Name)] = d
+		}
+		f.decls = append(f.decls, d)
+	}
+	for _, d := range f.decls {
+		for _, cmd := range d.stage.Commands {
+			f.commandReads(d, cmd, byName)
+		}
+	}
+	f.text = f.nameStages(text, byName)
+	return f, nil
+}
+
+// commandReads adds the stages that an instruction of d names.
+func (f *file) commandReads(d *decl, cmd instructions.Command, byName map[string]*decl) {
+	switch c := cmd.(type) {
+	case *instructions.CopyCommand:
+		from := byName[strings.ToLower(c.From)]
+		if i, err := strconv.Atoi(c.From); err == nil && i >= 0 && i < len(f.decls) {
+			from = f.decls[i]
+		}
+		d.read(from, graph.InputCopy, line(c.Location()))
+	case *instructions.RunCommand:
+		for _, m := range instructions.GetMounts(c) {
+			d.read(byName[strings.ToLower(m.From)], graph.InputMount, line(c.Location()))
+		}
+	}
+}
+
+func (d *decl) read(from *decl, kind graph.InputKind, line int) {
+	if from != nil && from.index < d.index {
+		d.reads = append(d.reads, read{decl: from, kind: kind, line: line})
+	}
+}
+
+// expandMetaArgs adds the arguments declared before the first FROM.
+func expandMetaArgs(lex *shell.Lex, env *llb.EnvList, cmds []instructions.ArgCommand, args map[string]string) *llb.EnvList {
+	for _, cmd := range cmds {
+		for _, kv := range cmd.Args {
+			if v, ok := args[kv.Key]; ok {
+				env = env.AddOrReplace(kv.Key, v)
+			} else if kv.Value != nil {
+				env = env.AddOrReplace(kv.Key, expand(lex, *kv.Value, env))
+			}
+		}
+	}
+	return env
+}
+
+// expand replaces variables; a word that cannot be expanded has made the
+// lowering fail before, so its error is of no interest here.
+func expand(lex *shell.Lex, word string, env shell.EnvGetter) string {
+	res, err := lex.ProcessWordWithMatches(word, env)
+	if err != nil {
+		return word
+	}
+	return res.Result
+}
+
+// nameStages rewrites the FROM instructions of unnamed stages so that they carry
+// a name, without moving any line. The name is the one dockerfile2llb shows for
+// the stage anyway, unless the file uses it for another.
+func (f *file) nameStages(text []byte, byName map[string]*decl) []byte {
+	lines := bytes.Split(text, []byte("\n"))
+	for _, d := range f.decls {
+		if d.named {
+			continue
+		}
+		d.name = "stage-" + strconv.Itoa(d.index)
+		for byName[d.name] != nil {
+			d.name += "-unnamed"
+		}
+		from := "FROM "
+		if d.stage.Platform != "" {
+			from += "--platform=" + d.stage.Platform + " "
+		}
+		from += d.stage.BaseName + " AS " + d.name
+		for _, r := range d.stage.Location {
+			for n := r.Start.Line; n <= r.End.Line && n <= len(lines); n++ {
+				lines[n-1] = []byte(from)
+				from = ""
+			}
+		}
+	}
+	return bytes.Join(lines, []byte("\n"))
+}
+
+// target returns the stage a build of the file ends in, nil when there is none
+// of that name.
+func (f *file) target(name string) *decl {
+	if name == "" {
+		return f.decls[len(f.decls)-1]
+	}
+	for i := len(f.decls) - 1; i >= 0; i-- {
+		if d := f.decls[i]; d.named && strings.EqualFold(d.name, name) {
+			return d
+		}
+	}
+	return nil
+}
+
+func line(loc []parser.Range) int {
+	if len(loc) == 0 {
+		return 0
+	}
+	return loc[0].Start.Line
+}

@@ -1,0 +1,165 @@
+package frontend
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	cfs "github.com/containerd/continuity/fs"
+	"github.com/moby/buildkit/client/llb"
+	gwclient "github.com/moby/buildkit/frontend/gateway/client"
+	"github.com/moby/buildkit/solver/pb"
+	fstypes "github.com/tonistiigi/fsutil/types"
+)
+
+// Files is a gateway client that answers requests for single files of local
+// directories (a build file, an ignore file) from the disk, where the daemon
+// would first have the directory sent. Everything else goes to Client.
+type Files struct {
+	gwclient.Client
+	// Dirs maps the names of local sources to absolute directories.
+	Dirs map[string]string
+}
+
+// Solve implements gwclient.Client.
+func (f *Files) Solve(ctx context.Context, req gwclient.SolveRequest) (*gwclient.Result, error) {
+	name, ok := fileSource(req.Definition)
+	if !ok {
+		return f.Client.Solve(ctx, req)
+	}
+	dir, ok := f.Dirs[name]
+	if !ok {
+		return f.Client.Solve(ctx, req)
+	}
+	res := gwclient.NewResult()
+	res.SetRef(dirRef(dir))
+	return res, nil
+}
+
+// fileSource returns the name of the local source that a definition consists of.
+// BuildKit's frontends ask for files they want to read themselves by a local
+// source of its own, with the paths named and without a differ; the same source
+// as part of a build has neither.
+func fileSource(def *pb.Definition) (string, bool) {
+	if def == nil || len(def.Def) != 2 {
+		return "", false
+	}
+	var op pb.Op
+	if err := op.UnmarshalVT(def.Def[0]); err != nil {
+		return "", false
+	}
+	src := op.GetSource()
+	if src == nil || src.Attrs[pb.AttrFollowPaths] == "" || src.Attrs[pb.AttrLocalDiffer] != pb.AttrLocalDifferNone {
+		return "", false
+	}
+	return strings.CutPrefix(src.Identifier, "local://")
+}
+
+// dirRef is a directory on disk as a build result. Links are followed as they
+// would be in an image: never out of the directory.
+type dirRef string
+
+var _ gwclient.Reference = dirRef("")
+
+// errNoState says that a directory on disk is not a result of the daemon.
+var errNoState = errors.New("a local directory cannot be used as a build result")
+
+// ToState implements gwclient.Reference; it always fails.
+func (d dirRef) ToState() (llb.State, error) { return llb.State{}, errNoState }
+
+// Evaluate implements gwclient.Reference.
+func (d dirRef) Evaluate(context.Context) error { return nil }
+
+// ReadFile implements gwclient.Reference.
+func (d dirRef) ReadFile(_ context.Context, req gwclient.ReadRequest) ([]byte, error) {
+	p, err := d.resolve(req.Filename)
+	if err != nil {
+		return nil, err
+	}
+	file, err := os.Open(p)
+	if err != nil {
+		return nil, renamed(err, req.Filename)
+	}
+	defer file.Close()
+	var r io.Reader = file
+	if req.Range != nil {
+		r = io.NewSectionReader(file, int64(req.Range.Offset), int64(req.Range.Length))
+	}
+	dt, err := io.ReadAll(r)
+	return dt, renamed(err, req.Filename)
+}
+
+// StatFile implements gwclient.Reference.
+func (d dirRef) StatFile(_ context.Context, req gwclient.StatRequest) (*fstypes.Stat, error) {
+	p, err := d.resolve(req.Path)
+	if err != nil {
+		return nil, err
+	}
+	info, err := os.Stat(p)
+	if err != nil {
+		return nil, renamed(err, req.Path)
+	}
+	return stat(req.Path, info), nil
+}
+
+// ReadDir implements gwclient.Reference.
+func (d dirRef) ReadDir(_ context.Context, req gwclient.ReadDirRequest) ([]*fstypes.Stat, error) {
+	p, err := d.resolve(req.Path)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir(p)
+	if err != nil {
+		return nil, renamed(err, req.Path)
+	}
+	var out []*fstypes.Stat
+	for _, e := range entries {
+		if req.IncludePattern != "" {
+			ok, err := path.Match(req.IncludePattern, e.Name())
+			if err != nil {
+				return nil, err
+			}
+			if !ok {
+				continue
+			}
+		}
+		info, err := e.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, renamed(err, e.Name())
+		}
+		out = append(out, stat(e.Name(), info))
+	}
+	return out, nil
+}
+
+func (d dirRef) resolve(name string) (string, error) {
+	p, err := cfs.RootPath(string(d), filepath.FromSlash(name))
+	return p, renamed(err, name)
+}
+
+// renamed replaces the absolute path in a file error by the name asked for: what
+// the daemon would say, and what the user wrote.
+func renamed(err error, name string) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return &fs.PathError{Op: pe.Op, Path: name, Err: pe.Err}
+	}
+	return err
+}
+
+func stat(name string, info fs.FileInfo) *fstypes.Stat {
+	return &fstypes.Stat{
+		Path:    name,
+		Mode:    uint32(info.Mode()),
+		Size:    info.Size(),
+		ModTime: info.ModTime().UnixNano(),
+	}
+}
