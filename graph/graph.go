@@ -13,6 +13,7 @@ type Graph struct {
 	stages  []*Stage
 	outputs []*Stage
 	byID    map[digest.Digest]*Stage
+	inputs  map[digest.Digest][]*Stage
 	users   map[digest.Digest][]*Stage
 }
 
@@ -23,7 +24,11 @@ func New(outputs ...*Stage) (*Graph, error) {
 	if len(outputs) == 0 {
 		return nil, errors.New("a graph needs at least one output")
 	}
-	g := &Graph{byID: map[digest.Digest]*Stage{}, users: map[digest.Digest][]*Stage{}}
+	g := &Graph{
+		byID:   map[digest.Digest]*Stage{},
+		inputs: map[digest.Digest][]*Stage{},
+		users:  map[digest.Digest][]*Stage{},
+	}
 	for _, s := range outputs {
 		if s == nil {
 			return nil, errors.New("a graph cannot have a nil output")
@@ -32,10 +37,13 @@ func New(outputs ...*Stage) (*Graph, error) {
 	}
 	for _, s := range g.stages {
 		for _, in := range s.InputStages() {
-			id := in.ID
-			if !slices.Contains(g.users[id], s) {
-				g.users[id] = append(g.users[id], s)
+			// s is the newest user of anything, so one look tells whether another of
+			// its inputs was the same stage under another pointer.
+			if u := g.users[in.ID]; len(u) > 0 && u[len(u)-1] == s {
+				continue
 			}
+			g.users[in.ID] = append(g.users[in.ID], s)
+			g.inputs[s.ID] = append(g.inputs[s.ID], g.byID[in.ID])
 		}
 	}
 	return g, nil
@@ -46,8 +54,8 @@ func (g *Graph) add(s *Stage) *Stage {
 		return have
 	}
 	g.byID[s.ID] = s
-	for _, in := range s.Inputs {
-		g.add(in.Stage)
+	for _, in := range s.InputStages() {
+		g.add(in)
 	}
 	g.stages = append(g.stages, s)
 	return s
@@ -63,15 +71,7 @@ func (g *Graph) Outputs() []*Stage { return slices.Clone(g.outputs) }
 func (g *Graph) Stage(id digest.Digest) *Stage { return g.byID[id] }
 
 // Inputs lists the distinct stages of the graph that s reads directly.
-func (g *Graph) Inputs(s *Stage) []*Stage {
-	var out []*Stage
-	for _, in := range s.InputStages() {
-		if st := g.byID[in.ID]; !slices.Contains(out, st) {
-			out = append(out, st)
-		}
-	}
-	return out
-}
+func (g *Graph) Inputs(s *Stage) []*Stage { return slices.Clone(g.inputs[s.ID]) }
 
 // Dependants lists the stages that read s directly, in graph order.
 func (g *Graph) Dependants(s *Stage) []*Stage { return slices.Clone(g.users[s.ID]) }

@@ -69,6 +69,9 @@ type Step struct {
 	Name string
 	// Pos is the place of the instruction; zero for internal steps.
 	Pos Pos
+	// Source is what the step fetches from outside the graph; nil for a step that
+	// computes.
+	Source *Source
 }
 
 // Source is something a stage reads from outside the graph.
@@ -97,6 +100,8 @@ type Stage struct {
 	Steps []Step
 	// Sources are what the stage's own steps read, in the order of Steps.
 	Sources []Source
+
+	inputs []*Stage // InputStages, made once
 }
 
 // NewStage checks spec and derives the stage's identity, steps and sources from
@@ -106,7 +111,7 @@ func NewStage(spec Spec) (*Stage, error) {
 		return nil, fmt.Errorf("stage %q has no platform", spec.Name)
 	}
 	spec.Platform = platforms.Normalize(spec.Platform)
-	s := &Stage{Spec: spec}
+	s := &Stage{Spec: spec, inputs: distinct(spec.Inputs)}
 	for _, in := range spec.Inputs {
 		if in.Stage == nil {
 			return nil, fmt.Errorf("stage %q has an input that does not exist", spec.Name)
@@ -132,18 +137,30 @@ type op struct {
 }
 
 // decode unmarshals a definition. LLB is serialised inputs first; the last entry
-// has no operation of its own and points at the result.
+// has no operation of its own and points at the result. An operation that stands
+// there twice is one operation, as it is for BuildKit.
 func decode(def *pb.Definition) ([]op, *pb.Input, error) {
 	if def == nil || len(def.Def) == 0 {
 		return nil, &pb.Input{}, nil
 	}
 	ops := make([]op, 0, len(def.Def))
+	seen := make(map[string]bool, len(def.Def))
 	for _, dt := range def.Def {
 		o := op{digest: digest.FromBytes(dt), Op: &pb.Op{}}
 		if err := o.UnmarshalVT(dt); err != nil {
 			return nil, nil, err
 		}
-		ops = append(ops, o)
+		if !seen[string(o.digest)] {
+			seen[string(o.digest)] = true
+			ops = append(ops, o)
+		}
+	}
+	for _, o := range ops {
+		for _, in := range o.Inputs {
+			if !seen[in.Digest] {
+				return nil, nil, fmt.Errorf("operation %s reads %q, which is not in the definition", o.digest, in.Digest)
+			}
+		}
 	}
 	last := ops[len(ops)-1]
 	if last.GetOp() != nil || len(last.Inputs) != 1 {
@@ -154,37 +171,42 @@ func decode(def *pb.Definition) ([]op, *pb.Input, error) {
 
 // own fills Steps and Sources with the operations no input has.
 func (s *Stage) own(ops []op) {
-	theirs, visited := map[digest.Digest]bool{}, map[*Stage]bool{}
-	for _, in := range s.Inputs {
-		in.Stage.eachStep(theirs, visited)
-	}
+	theirs := s.inputSteps()
 	for _, o := range ops {
 		if theirs[o.digest] {
 			continue
 		}
-		s.Steps = append(s.Steps, Step{
+		st := Step{
 			Digest: o.digest,
 			Name:   stepName(s.Definition, o),
 			Pos:    stepPos(s.Definition, o.digest),
-		})
-		if src := o.GetSource(); src != nil {
-			s.Sources = append(s.Sources, newSource(src))
 		}
+		if src := o.GetSource(); src != nil {
+			st.Source = newSource(src)
+			s.Sources = append(s.Sources, *st.Source)
+		}
+		s.Steps = append(s.Steps, st)
 	}
 }
 
-// eachStep adds the steps of s and of everything below it to seen.
-func (s *Stage) eachStep(seen map[digest.Digest]bool, visited map[*Stage]bool) {
-	if visited[s] {
-		return
+// inputSteps gives the steps of everything below s. What it walks is about what
+// the definition of s holds anyway.
+func (s *Stage) inputSteps() map[digest.Digest]bool {
+	seen, visited := map[digest.Digest]bool{}, map[*Stage]bool{}
+	todo := slices.Clone(s.InputStages())
+	for len(todo) > 0 {
+		in := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if visited[in] {
+			continue
+		}
+		visited[in] = true
+		for _, st := range in.Steps {
+			seen[st.Digest] = true
+		}
+		todo = append(todo, in.InputStages()...)
 	}
-	visited[s] = true
-	for _, st := range s.Steps {
-		seen[st.Digest] = true
-	}
-	for _, in := range s.Inputs {
-		in.Stage.eachStep(seen, visited)
-	}
+	return seen
 }
 
 func (s *Stage) identity(head *pb.Input) digest.Digest {
@@ -235,11 +257,12 @@ func stepPos(def *pb.Definition, dgst digest.Digest) Pos {
 		return Pos{}
 	}
 	loc := locs.Locations[0]
-	if int(loc.SourceIndex) >= len(def.Source.Infos) || len(loc.Ranges) == 0 {
+	i := int(loc.SourceIndex)
+	if i < 0 || i >= len(def.Source.Infos) || len(loc.Ranges) == 0 {
 		return Pos{}
 	}
 	first, last := loc.Ranges[0], loc.Ranges[len(loc.Ranges)-1]
-	p := Pos{File: def.Source.Infos[loc.SourceIndex].Filename}
+	p := Pos{File: def.Source.Infos[i].Filename}
 	if first.Start != nil {
 		p.Line = int(first.Start.Line)
 	}
@@ -250,9 +273,9 @@ func stepPos(def *pb.Definition, dgst digest.Digest) Pos {
 }
 
 // newSource splits BuildKit's identifier, scheme://ref.
-func newSource(src *pb.SourceOp) Source {
+func newSource(src *pb.SourceOp) *Source {
 	scheme, ref, _ := strings.Cut(src.Identifier, "://")
-	return Source{Scheme: scheme, Ref: ref, Attrs: src.Attrs}
+	return &Source{Scheme: scheme, Ref: ref, Attrs: src.Attrs}
 }
 
 // Definition converts LLB as client/llb marshals it into the form a [Spec] takes.
@@ -264,10 +287,15 @@ func Definition(def *llb.Definition) *pb.Definition {
 }
 
 // InputStages lists the distinct stages s reads directly, in the order of Inputs.
-func (s *Stage) InputStages() []*Stage {
+// The slice must not be changed.
+func (s *Stage) InputStages() []*Stage { return s.inputs }
+
+func distinct(inputs []Input) []*Stage {
+	seen := make(map[*Stage]bool, len(inputs))
 	var out []*Stage
-	for _, in := range s.Inputs {
-		if !slices.Contains(out, in.Stage) {
+	for _, in := range inputs {
+		if !seen[in.Stage] {
+			seen[in.Stage] = true
 			out = append(out, in.Stage)
 		}
 	}

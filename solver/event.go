@@ -11,8 +11,9 @@ import (
 // EventKind says what an [Event] reports.
 type EventKind string
 
-// The kinds of events. A stage has one StageStarted and then exactly one of
-// StageDone, StageCached and StageFailed; or only StageSkipped.
+// The kinds of events. A stage has at most one StageStarted and then exactly one of
+// StageDone, StageCached, StageFailed and StageSkipped; only StageSkipped can come
+// without a start.
 const (
 	// StageStarted: the first step of the stage has been asked for.
 	StageStarted EventKind = "stage-started"
@@ -23,10 +24,12 @@ const (
 	// StageFailed: a step of the stage failed; Err says how.
 	StageFailed EventKind = "stage-failed"
 	// StageSkipped: the stage was not built because a stage it needs failed, or
-	// because the build was stopped.
+	// because the build was stopped, perhaps in the middle of it.
 	StageSkipped EventKind = "stage-skipped"
 	// StepStarted, StepDone: a step (an instruction) began or ended; Step is set.
-	// A step that ended from cache has Step.Cached.
+	// A step that ended from cache has Step.Cached. A step can start and end again:
+	// BuildKit asks a base image for its cache key and fetches it later, and repeats
+	// what it could not load from a cache.
 	StepStarted EventKind = "step-started"
 	StepDone    EventKind = "step-done"
 	// Output: a step printed; Step and Log are set.
@@ -38,10 +41,11 @@ const (
 )
 
 // Event is one entry of the stream from which every progress view is drawn.
-// Events of one stage and of one step come in order. Fields that do not apply to
-// the kind are zero.
+// Events of one stage and of one step come in order, and times never go back. Fields
+// that do not apply to the kind are zero. What an event points to must not be changed.
 type Event struct {
 	Kind EventKind
+	// Time is when the event was made, by our own clock.
 	Time time.Time
 	// Build tells builds of one run apart when there are several, such as the
 	// images of a pipeline; empty otherwise.

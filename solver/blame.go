@@ -1,0 +1,142 @@
+package solver
+
+import (
+	"cmp"
+	"slices"
+
+	digest "github.com/opencontainers/go-digest"
+)
+
+// cause is one failure and the stage it belongs to.
+type cause struct {
+	node *node
+	err  *StageError
+}
+
+// fail takes in the failure of a call for n: finds whose it is, fails that stage,
+// skips what hangs on it, and sees to it that the rest goes on.
+func (r *run) fail(n *node, err error) {
+	c := r.blame(n, err)
+	if n != c.node {
+		if slices.Contains(r.owners[c.err.Vertex], n) {
+			r.mark(n, failed, c) // the very step is n's as well
+		} else {
+			r.mark(n, skipped, c)
+		}
+	}
+	if c.node.state != failed && c.node.state != skipped {
+		r.mark(c.node, failed, c)
+	}
+	if r.failFast {
+		r.stop(c.err)
+	}
+}
+
+// blame finds the cause behind err, which a call for n returned: the stage whose
+// step failed, or n where that cannot be told.
+func (r *run) blame(n *node, err error) *cause {
+	v := vertexOf(err)
+	if v == "" {
+		v = r.tracker.failedVertex(err)
+	}
+	key := string(v)
+	if v == "" {
+		key = "text:" + err.Error()
+	}
+	if c := r.causes[key]; c != nil {
+		return c
+	}
+	owner := r.owner(n, v)
+	c := &cause{node: owner, err: newStageError(owner.stage, v, err)}
+	r.causes[key] = c
+	return c
+}
+
+// owner gives the stage to which the failure of vertex v belongs, when a call for n
+// returned it. A stage of which the result has been seen is out of the question.
+func (r *run) owner(n *node, v digest.Digest) *node {
+	nodes := r.owners[v]
+	if slices.Contains(nodes, n) {
+		return n
+	}
+	nodes = slices.DeleteFunc(slices.Clone(nodes), func(m *node) bool { return m.state == done })
+	if len(nodes) > 1 {
+		below := ancestors(n)
+		if i := slices.IndexFunc(nodes, func(m *node) bool { return below[m] }); i >= 0 {
+			return nodes[i]
+		}
+	}
+	if len(nodes) > 0 {
+		return nodes[0]
+	}
+	return n
+}
+
+// mark ends n because of c, and skips what waits for it. What runs already is left
+// to its own fate: BuildKit may find that it does not need n.
+func (r *run) mark(n *node, s state, c *cause) {
+	n.state = s
+	if s == failed {
+		r.tracker.failed(n.stage, c.err, c.err.Vertex)
+	} else {
+		r.tracker.skipped(n.stage, c.err, c.err.Vertex)
+	}
+	for todo := slices.Clone(n.users); len(todo) > 0; {
+		u := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if u.state == idle {
+			u.state = skipped
+			r.tracker.skipped(u.stage, c.err, c.err.Vertex)
+			todo = append(todo, u.users...)
+		}
+	}
+}
+
+// rescue has everything built that the failed output n needs and that does not hang
+// on a failure, so that independent failures show themselves in one run.
+func (r *run) rescue(n *node) {
+	r.broken = true
+	held := r.held
+	r.held = nil
+	for _, o := range held {
+		r.fail(o.node, o.err)
+	}
+	for todo := slices.Clone(n.inputs); len(todo) > 0; {
+		m := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if !m.wanted {
+			r.want(m)
+			todo = append(todo, m.inputs...)
+		}
+	}
+}
+
+// sortedCauses lists the causes in graph order.
+func (r *run) sortedCauses() []*StageError {
+	var list []*cause
+	for _, c := range r.causes {
+		list = append(list, c)
+	}
+	slices.SortFunc(list, func(a, b *cause) int {
+		return cmp.Or(cmp.Compare(a.node.index, b.node.index), cmp.Compare(a.err.Vertex, b.err.Vertex))
+	})
+	errs := make([]*StageError, len(list))
+	for i, c := range list {
+		errs[i] = c.err
+	}
+	return errs
+}
+
+// ancestors gives everything below n.
+func ancestors(n *node) map[*node]bool {
+	seen := map[*node]bool{}
+	for todo := slices.Clone(n.inputs); len(todo) > 0; {
+		m := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if !seen[m] {
+			seen[m] = true
+			todo = append(todo, m.inputs...)
+		}
+	}
+	return seen
+}
