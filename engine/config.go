@@ -44,6 +44,8 @@ type Config struct {
 	// DaemonCommand starts this program as a background daemon. Programs other
 	// than zlayer leave it empty and call [ReexecDaemon] first thing in main.
 	DaemonCommand []string
+	// Debug makes the embedded daemon's log verbose.
+	Debug bool
 	// Version names this build of the program; a daemon of another version is
 	// replaced or left alone, never used.
 	Version string

@@ -32,7 +32,7 @@ type Request struct {
 	// BuildArgs are the values of ARG instructions.
 	BuildArgs map[string]string
 	// BuildContexts are named contexts: name to directory, git or http URL,
-	// "docker-image://ref", "oci-layout://dir[:tag][@digest]" or "target:stage".
+	// "docker-image://ref" or "oci-layout://dir[:tag][@digest]".
 	BuildContexts map[string]string
 	// Labels are added to the image config.
 	Labels map[string]string

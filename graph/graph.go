@@ -29,11 +29,12 @@ func New(outputs ...*Stage) (*Graph, error) {
 		inputs: map[digest.Digest][]*Stage{},
 		users:  map[digest.Digest][]*Stage{},
 	}
+	seen := map[*Stage]bool{}
 	for _, s := range outputs {
 		if s == nil {
 			return nil, errors.New("a graph cannot have a nil output")
 		}
-		g.outputs = append(g.outputs, g.add(s))
+		g.outputs = append(g.outputs, g.add(s, seen))
 	}
 	for _, s := range g.stages {
 		for _, in := range s.InputStages() {
@@ -49,14 +50,19 @@ func New(outputs ...*Stage) (*Graph, error) {
 	return g, nil
 }
 
-func (g *Graph) add(s *Stage) *Stage {
+// add enters s after its inputs. The order matters for identity too: a stage that
+// adds nothing to its base equals it, and is then the base, not the base's reader.
+func (g *Graph) add(s *Stage, seen map[*Stage]bool) *Stage {
+	if !seen[s] {
+		seen[s] = true
+		for _, in := range s.InputStages() {
+			g.add(in, seen)
+		}
+	}
 	if have := g.byID[s.ID]; have != nil {
 		return have
 	}
 	g.byID[s.ID] = s
-	for _, in := range s.InputStages() {
-		g.add(in)
-	}
 	g.stages = append(g.stages, s)
 	return s
 }

@@ -1,0 +1,223 @@
+package engine
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/exporter/containerimage/exptypes"
+	gwclient "github.com/moby/buildkit/frontend/gateway/client"
+	digest "github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/zlayer-dev/zlayer/frontend"
+	"github.com/zlayer-dev/zlayer/frontend/dockerfile"
+	"github.com/zlayer-dev/zlayer/graph"
+	"github.com/zlayer-dev/zlayer/solver"
+)
+
+// product names us to the daemon (it appears in provenance).
+const product = "zlayer"
+
+// Build builds what req asks for and delivers it to the outputs. On return
+// everything that could be made durable is; a failed build leaves no tag, file or
+// directory half-written, except what BuildKit's local exporter has copied.
+//
+// Errors: an [InputError] for a mistake in the request, a [graph.PosError] for one
+// in the build file, solver.StageError (or a list of them, see solver.Causes) for
+// failed stages, context.Cause(ctx) when ctx ended. The result is not nil when
+// stages failed: it then holds the graph and the counts.
+func (e *Engine) Build(ctx context.Context, req Request) (*Result, error) {
+	start := time.Now()
+	j, err := e.prepare(req)
+	if err != nil {
+		return nil, err
+	}
+	res, err := j.build(ctx)
+	if cerr := j.close(); err == nil && cerr != nil {
+		err = cerr
+	}
+	if res != nil {
+		res.Duration = time.Since(start)
+	}
+	return res, err
+}
+
+func (j *job) build(ctx context.Context) (*Result, error) {
+	if s := j.outputs.store; s != nil {
+		lease, err := s.Lease(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer lease.Close()
+	}
+	var res *Result
+	err := j.engine.withClient(ctx, func(c *client.Client, touched func()) error {
+		if j.once {
+			touched()
+		}
+		var err error
+		res, err = j.solve(ctx, c, touched)
+		return err
+	})
+	if err != nil {
+		return res, j.explain(ctx, err)
+	}
+	desc, err := res.descriptor()
+	if err != nil {
+		return res, err
+	}
+	for _, f := range j.outputs.finish {
+		if err := f(ctx, desc); err != nil {
+			return res, err
+		}
+	}
+	return res, nil
+}
+
+// solve runs the job on a connected daemon. touched is called once something has
+// happened that must not happen twice.
+func (j *job) solve(ctx context.Context, c *client.Client, touched func()) (*Result, error) {
+	res := &Result{}
+	var mu sync.Mutex
+	sink := j.events(j.req.Events)
+	tracker := &solver.Tracker{Events: func(ev solver.Event) {
+		if ev.Kind == solver.Warning {
+			w := *ev.Warning
+			w.Pos = j.shown(w.Pos)
+			mu.Lock()
+			res.Warnings = append(res.Warnings, w)
+			mu.Unlock()
+		}
+		if sink != nil {
+			sink(ev)
+		}
+	}}
+	var buildErr error
+	run := func(ctx context.Context, gw gwclient.Client) (*gwclient.Result, error) {
+		f := dockerfile.Frontend{Solve: func(ctx context.Context, req dockerfile.SolveRequest) ([]gwclient.Reference, error) {
+			res.Graph = req.Graph
+			return j.solveGraph(ctx, req, tracker)
+		}}
+		r, err := f.Build(ctx, &frontend.Files{Client: gw, Dirs: j.dirs})
+		buildErr = err
+		return r, err
+	}
+	status := make(chan *client.SolveStatus, 16)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for s := range status {
+			touched()
+			tracker.Status(s)
+		}
+	}()
+	resp, err := c.Build(ctx, j.solveOpt(), product, run, status)
+	<-done
+	tracker.Close()
+	counts := tracker.Counts()
+	res.Stages = StageCounts{Done: counts.Done, Cached: counts.Cached, Failed: counts.Failed, Skipped: counts.Skipped}
+	if err != nil {
+		// What our build function returned has been through gRPC in err; the
+		// original still has its types.
+		if buildErr != nil && ctx.Err() == nil {
+			err = buildErr
+		}
+		return res, err
+	}
+	res.fill(resp.ExporterResponse, j.outputs)
+	return res, nil
+}
+
+func (j *job) solveGraph(ctx context.Context, req dockerfile.SolveRequest, tracker *solver.Tracker) ([]gwclient.Reference, error) {
+	s := solver.Solver{
+		Exec:     solver.Gateway{Client: req.Client, CacheImports: req.CacheImports},
+		Jobs:     j.req.Jobs,
+		FailFast: j.req.FailFast,
+		Tracker:  tracker,
+	}
+	results, err := s.Solve(ctx, req.Graph)
+	if err != nil {
+		return nil, err
+	}
+	outputs := req.Graph.Outputs()
+	refs := make([]gwclient.Reference, len(outputs))
+	for i, o := range outputs {
+		refs[i] = results[o.ID]
+	}
+	return refs, nil
+}
+
+// fill takes over what the exporters report.
+func (r *Result) fill(resp map[string]string, o outputs) {
+	r.Metadata = maps.Clone(resp)
+	r.Digest = digest.Digest(resp[exptypes.ExporterImageDigestKey])
+	r.ConfigDigest = digest.Digest(resp[exptypes.ExporterImageConfigDigestKey])
+	if d, err := base64.StdEncoding.DecodeString(resp[exptypes.ExporterImageDescriptorKey]); err == nil && len(d) > 0 {
+		r.Descriptor = d
+	}
+	if names := resp[exptypes.ExporterImageNameKey]; names != "" {
+		r.Tags = strings.Split(names, ",")
+	} else if o.store != nil {
+		r.Tags = slices.Clone(o.names)
+	}
+}
+
+func (r *Result) descriptor() (ocispecs.Descriptor, error) {
+	var desc ocispecs.Descriptor
+	if len(r.Descriptor) == 0 {
+		return desc, nil
+	}
+	if err := json.Unmarshal(r.Descriptor, &desc); err != nil {
+		return desc, fmt.Errorf("reading the daemon's image descriptor: %w", err)
+	}
+	return desc, nil
+}
+
+// Plan compiles what req asks for and returns its graph without building it.
+// Base images are resolved, nothing else is fetched. The graph is nil where an
+// external frontend would do the build.
+func (e *Engine) Plan(ctx context.Context, req Request) (*graph.Graph, error) {
+	j, err := e.prepareCall(req)
+	if err != nil {
+		return nil, err
+	}
+	defer j.close()
+	var g *graph.Graph
+	err = j.gateway(ctx, func(ctx context.Context, gw gwclient.Client) (*gwclient.Result, error) {
+		var err error
+		g, err = dockerfile.Compile(ctx, gw)
+		return gwclient.NewResult(), err
+	})
+	return g, err
+}
+
+// gateway runs f as a build function without outputs.
+func (j *job) gateway(ctx context.Context, f gwclient.BuildFunc) error {
+	err := j.engine.withClient(ctx, func(c *client.Client, touched func()) error {
+		if j.once {
+			touched()
+		}
+		var buildErr error
+		_, err := c.Build(ctx, j.solveOpt(), product, func(ctx context.Context, gw gwclient.Client) (*gwclient.Result, error) {
+			r, err := f(ctx, &frontend.Files{Client: gw, Dirs: j.dirs})
+			buildErr = err
+			return r, err
+		}, nil)
+		if err != nil && buildErr != nil && ctx.Err() == nil {
+			return buildErr
+		}
+		return err
+	})
+	if err != nil {
+		return j.explain(ctx, err)
+	}
+	return nil
+}

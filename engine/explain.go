@@ -1,0 +1,68 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+
+	"github.com/moby/buildkit/solver/errdefs"
+	"github.com/moby/buildkit/util/grpcerrors"
+	"google.golang.org/grpc/codes"
+
+	"github.com/zlayer-dev/zlayer/graph"
+	"github.com/zlayer-dev/zlayer/solver"
+)
+
+// explain turns an error of a build into what Build promises.
+func (j *job) explain(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if causes := solver.Causes(err); len(causes) > 0 {
+		for _, c := range causes {
+			c.Pos = j.shown(c.Pos)
+		}
+		return err
+	}
+	var pe *graph.PosError
+	if errors.As(err, &pe) {
+		return err
+	}
+	if pe := j.sourceError(err); pe != nil {
+		return pe
+	}
+	if grpcerrors.Code(err) == codes.Unavailable {
+		return fmt.Errorf("the daemon went away during the build: %w", err)
+	}
+	return &trimmedError{err}
+}
+
+// sourceError gives a mistake in the build file its position.
+func (j *job) sourceError(err error) *graph.PosError {
+	for _, s := range errdefs.Sources(err) {
+		if s.Info == nil || len(s.Ranges) == 0 || s.Ranges[0].Start == nil {
+			continue
+		}
+		first, last := s.Ranges[0], s.Ranges[len(s.Ranges)-1]
+		pos := graph.Pos{File: s.Info.Filename, Line: int(first.Start.Line)}
+		if last.End != nil && int(last.End.Line) > pos.Line {
+			pos.EndLine = int(last.End.Line)
+		}
+		return &graph.PosError{Pos: j.shown(pos), Err: &trimmedError{err}, Source: s.Info.Data}
+	}
+	return nil
+}
+
+// noise are the prefixes that BuildKit's layers put before a cause: they repeat
+// what the position says, or where in BuildKit it passed.
+var noise = regexp.MustCompile(`^(failed to solve: |failed to run Build function: |dockerfile parse error on lines? \d+(?:-\d+)?: |rpc error: code = \w+ desc = )+`)
+
+// trimmedError is an error whose text leaves out BuildKit's prefixes.
+type trimmedError struct{ err error }
+
+// Error implements error.
+func (e *trimmedError) Error() string { return noise.ReplaceAllString(e.err.Error(), "") }
+
+// Unwrap gives the whole error.
+func (e *trimmedError) Unwrap() error { return e.err }

@@ -1,0 +1,165 @@
+package engine
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"os"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/session"
+	"github.com/tonistiigi/fsutil"
+
+	"github.com/zlayer-dev/zlayer/graph"
+	"github.com/zlayer-dev/zlayer/solver"
+)
+
+// job is a request made ready for a daemon: all that can be checked without one
+// has been.
+type job struct {
+	engine *Engine
+	req    Request
+
+	// attrs are the frontend attributes.
+	attrs map[string]string
+	// mounts are the local directories the daemon may read, by local name; dirs
+	// are their paths.
+	mounts map[string]fsutil.FS
+	dirs   map[string]string
+	// contextDir is the build context's directory; empty when it is not one.
+	contextDir string
+	// shownFile is the build file as the user named it.
+	shownFile string
+	// layouts are OCI layouts the daemon may read, by store id.
+	layouts      map[string]content.Store
+	session      []session.Attachable
+	entitlements []string
+	outputs      outputs
+	// once: a source can be read only once, so there is no second try.
+	once bool
+	// cleanup is undone in reverse order.
+	cleanup []func() error
+}
+
+// prepare checks a request and turns it into a job, which the caller closes.
+func (e *Engine) prepare(req Request) (*job, error) {
+	j := e.newJob(req)
+	for _, f := range []func() error{j.locate, j.setAttrs, j.setNamedContexts, j.setSession, j.setOutputs} {
+		if err := f(); err != nil {
+			return nil, errors.Join(err, j.close())
+		}
+	}
+	return j, nil
+}
+
+// prepareCall is prepare without outputs.
+func (e *Engine) prepareCall(req Request) (*job, error) {
+	j := e.newJob(req)
+	for _, f := range []func() error{j.locate, j.setAttrs, j.setNamedContexts, j.setSession} {
+		if err := f(); err != nil {
+			return nil, errors.Join(err, j.close())
+		}
+	}
+	return j, nil
+}
+
+func (e *Engine) newJob(req Request) *job {
+	return &job{
+		engine:  e,
+		req:     req,
+		attrs:   map[string]string{},
+		mounts:  map[string]fsutil.FS{},
+		dirs:    map[string]string{},
+		layouts: map[string]content.Store{},
+	}
+}
+
+// close releases what the job holds on disk.
+func (j *job) close() error {
+	var errs []error
+	for i := len(j.cleanup) - 1; i >= 0; i-- {
+		errs = append(errs, j.cleanup[i]())
+	}
+	j.cleanup = nil
+	return errors.Join(errs...)
+}
+
+// mount lets the daemon read a directory under a local name.
+func (j *job) mount(name, dir string) error {
+	fs, err := fsutil.NewFS(dir)
+	if err != nil {
+		return inputErrorf("opening %s: %w", dir, err)
+	}
+	j.mounts[name], j.dirs[name] = fs, dir
+	return nil
+}
+
+// tempDir makes a directory that lives as long as the job.
+func (j *job) tempDir() (string, error) {
+	dir, err := os.MkdirTemp("", "zlayer-")
+	if err != nil {
+		return "", err
+	}
+	j.cleanup = append(j.cleanup, func() error { return os.RemoveAll(dir) })
+	return dir, nil
+}
+
+// sharedKey names the copy of the build context that the daemon keeps between
+// builds. It is made from the whole path: with less, the daemon takes a file of
+// one directory for that of another where size and time agree
+// (moby/buildkit#4817).
+func (j *job) sharedKey() string {
+	if j.contextDir == "" {
+		return ""
+	}
+	sum := sha256.Sum256([]byte("zlayer.context.v1\x00" + j.contextDir))
+	return hex.EncodeToString(sum[:16])
+}
+
+// solveOpt is the job in BuildKit's terms.
+func (j *job) solveOpt() client.SolveOpt {
+	opt := client.SolveOpt{
+		Exports:             j.outputs.exports,
+		LocalMounts:         j.mounts,
+		OCIStores:           j.layouts,
+		SharedKey:           j.sharedKey(),
+		FrontendAttrs:       j.attrs,
+		Session:             j.session,
+		AllowedEntitlements: j.entitlements,
+	}
+	for _, c := range j.req.CacheFrom {
+		opt.CacheImports = append(opt.CacheImports, client.CacheOptionsEntry(c))
+	}
+	for _, c := range j.req.CacheTo {
+		opt.CacheExports = append(opt.CacheExports, client.CacheOptionsEntry(c))
+	}
+	return opt
+}
+
+// shown replaces the frontend's name of the build file by the user's.
+func (j *job) shown(p graph.Pos) graph.Pos {
+	name := j.attrs["filename"]
+	if name == "" {
+		name = "Dockerfile"
+	}
+	if j.shownFile != "" && p.File == name {
+		p.File = j.shownFile
+	}
+	return p
+}
+
+// events passes events on with the user's names of files.
+func (j *job) events(to solver.Sink) solver.Sink {
+	if to == nil {
+		return nil
+	}
+	return func(ev solver.Event) {
+		if ev.Warning != nil {
+			w := *ev.Warning
+			w.Pos = j.shown(w.Pos)
+			ev.Warning = &w
+		}
+		to(ev)
+	}
+}

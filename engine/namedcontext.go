@@ -1,0 +1,99 @@
+package engine
+
+import (
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	contentlocal "github.com/containerd/containerd/v2/plugins/content/local"
+	"github.com/distribution/reference"
+	"github.com/moby/buildkit/client/ociindex"
+	digest "github.com/opencontainers/go-digest"
+)
+
+// setNamedContexts turns named contexts into what the frontend takes: directories
+// become local sources, OCI layouts content stores of the session; images, git
+// and http sources are the daemon's to fetch.
+func (j *job) setNamedContexts() error {
+	for _, k := range slices.Sorted(maps.Keys(j.req.BuildContexts)) {
+		v := j.req.BuildContexts[k]
+		named, err := reference.ParseNormalizedNamed(k)
+		if err != nil {
+			return inputErrorf("build context name %q: %w", k, err)
+		}
+		name := strings.TrimSuffix(reference.FamiliarString(named), ":latest")
+		value, err := j.namedContext(name, v)
+		if err != nil {
+			return err
+		}
+		j.attrs["context:"+name] = value
+	}
+	return nil
+}
+
+func (j *job) namedContext(name, value string) (string, error) {
+	if ref, ok := strings.CutPrefix(value, "docker-image://"); ok {
+		if _, err := reference.ParseNormalizedNamed(ref); err != nil {
+			return "", inputErrorf("build context %s: image %q: %w", name, ref, err)
+		}
+		return value, nil
+	}
+	if layout, ok := strings.CutPrefix(value, "oci-layout://"); ok {
+		return j.ociLayout(name, layout)
+	}
+	if isRemote(value) {
+		return value, nil
+	}
+	dir, err := existingDir(value)
+	if err != nil {
+		return "", inputErrorf("build context %s: %w", name, err)
+	}
+	local := name
+	if local == "context" || local == "dockerfile" {
+		local = "_" + local
+	}
+	if err := j.mount(local, dir); err != nil {
+		return "", err
+	}
+	return "local:" + local, nil
+}
+
+// ociLayout gives the session an OCI layout directory to serve to the daemon.
+// spec is dir[:tag][@digest].
+func (j *job) ociLayout(name, spec string) (string, error) {
+	path, dgst, pinned := strings.Cut(spec, "@")
+	tag := "latest"
+	if i := strings.LastIndex(path, ":"); i > strings.LastIndex(path, "/") {
+		path, tag = path[:i], path[i+1:]
+	}
+	dir, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	if !isFile(filepath.Join(dir, "index.json")) {
+		return "", inputErrorf("build context %s: %s is not an OCI layout: it has no index.json", name, path)
+	}
+	if pinned {
+		if _, err := digest.Parse(dgst); err != nil {
+			return "", inputErrorf("build context %s: digest %q: %w", name, dgst, err)
+		}
+	} else {
+		desc, err := ociindex.NewStoreIndex(dir).Get(tag)
+		if err != nil {
+			return "", inputErrorf("build context %s: reading %s: %w", name, path, err)
+		}
+		if desc == nil {
+			return "", inputErrorf("build context %s: no image is tagged %q in %s: add :tag or @digest", name, tag, path)
+		}
+		dgst = desc.Digest.String()
+	}
+	cs, err := contentlocal.NewStore(dir)
+	if err != nil {
+		return "", inputErrorf("build context %s: opening %s: %w", name, path, err)
+	}
+	id := fmt.Sprintf("layout-%d", len(j.layouts))
+	j.layouts[id] = cs
+	return fmt.Sprintf("oci-layout://%s:%s@%s", id, tag, dgst), nil
+}

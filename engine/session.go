@@ -1,0 +1,128 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	dockerconfig "github.com/docker/cli/cli/config"
+	"github.com/moby/buildkit/session/auth/authprovider"
+	"github.com/moby/buildkit/session/secrets"
+	"github.com/moby/buildkit/session/secrets/secretsprovider"
+	"github.com/moby/buildkit/session/sshforward/sshprovider"
+)
+
+// setSession attaches what the daemon may ask us for while it builds: registry
+// credentials, secrets, ssh agents.
+func (j *job) setSession() error {
+	cfg := dockerconfig.LoadDefaultConfigFile(io.Discard)
+	j.session = append(j.session, authprovider.NewDockerAuthProvider(authprovider.DockerAuthProviderConfig{
+		AuthConfigProvider: authprovider.LoadAuthConfig(cfg),
+	}))
+	if err := j.setSecrets(); err != nil {
+		return err
+	}
+	return j.setSSH()
+}
+
+func (j *job) setSecrets() error {
+	store := secretStore{}
+	for _, s := range j.req.Secrets {
+		if s.ID == "" {
+			return inputErrorf("a secret needs an id")
+		}
+		if _, twice := store[s.ID]; twice {
+			return inputErrorf("secret %q is given twice", s.ID)
+		}
+		read, err := secretReader(s)
+		if err != nil {
+			return err
+		}
+		store[s.ID] = read
+	}
+	if len(store) > 0 {
+		j.session = append(j.session, secretsprovider.NewSecretProvider(store))
+	}
+	return nil
+}
+
+// secretStore reads secrets when a build step asks for them, so that a value is
+// in memory only when it is needed.
+type secretStore map[string]func() ([]byte, error)
+
+// GetSecret implements secrets.SecretStore.
+func (s secretStore) GetSecret(_ context.Context, id string) ([]byte, error) {
+	read, ok := s[id]
+	if !ok {
+		return nil, fmt.Errorf("secret %q: %w", id, secrets.ErrNotFound)
+	}
+	return read()
+}
+
+// secretReader checks that a secret has a source that exists. Values never
+// appear in errors.
+func secretReader(s Secret) (func() ([]byte, error), error) {
+	given := 0
+	for _, is := range []bool{s.File != "", s.Env != "", s.Value != nil} {
+		if is {
+			given++
+		}
+	}
+	if given > 1 {
+		return nil, inputErrorf("secret %q has more than one source: give a file or an environment variable", s.ID)
+	}
+	if given == 0 {
+		// As docker has it: the environment variable of that name, else the file.
+		if _, ok := os.LookupEnv(s.ID); ok {
+			s.Env = s.ID
+		} else {
+			s.File = s.ID
+		}
+	}
+	switch {
+	case s.Value != nil:
+		if len(s.Value) > secretsprovider.MaxSecretSize {
+			return nil, inputErrorf("secret %q is larger than %d bytes", s.ID, secretsprovider.MaxSecretSize)
+		}
+		return func() ([]byte, error) { return s.Value, nil }, nil
+	case s.Env != "":
+		v, ok := os.LookupEnv(s.Env)
+		if !ok {
+			return nil, inputErrorf("secret %q: environment variable %s is not set", s.ID, s.Env)
+		}
+		if len(v) > secretsprovider.MaxSecretSize {
+			return nil, inputErrorf("secret %q is larger than %d bytes", s.ID, secretsprovider.MaxSecretSize)
+		}
+		return func() ([]byte, error) { return []byte(v), nil }, nil
+	}
+	fi, err := os.Stat(s.File)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil, inputErrorf("secret %q: file %s does not exist", s.ID, s.File)
+	case err != nil:
+		return nil, inputErrorf("secret %q: %w", s.ID, err)
+	case fi.IsDir():
+		return nil, inputErrorf("secret %q: %s is a directory", s.ID, s.File)
+	case fi.Size() > secretsprovider.MaxSecretSize:
+		return nil, inputErrorf("secret %q: %s is larger than %d bytes", s.ID, s.File, secretsprovider.MaxSecretSize)
+	}
+	return func() ([]byte, error) { return os.ReadFile(s.File) }, nil
+}
+
+func (j *job) setSSH() error {
+	var agents []sshprovider.AgentConfig
+	for _, a := range j.req.SSH {
+		agents = append(agents, sshprovider.AgentConfig{ID: a.ID, Paths: a.Paths})
+	}
+	if len(agents) == 0 {
+		return nil
+	}
+	p, err := sshprovider.NewSSHAgentProvider(agents)
+	if err != nil {
+		return inputErrorf("ssh: %w: start an agent (SSH_AUTH_SOCK), or name a key file", err)
+	}
+	j.session = append(j.session, p)
+	return nil
+}
