@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -32,9 +33,19 @@ type entry struct {
 // fixed time, no user names.
 type tree struct {
 	entries map[string]entry
+	cleanup []func() error // what to do once the tree is written or given up
 }
 
 func newTree() *tree { return &tree{entries: map[string]entry{}} }
+
+// close runs the clean-up.
+func (t *tree) close() error {
+	var errs []error
+	for _, f := range t.cleanup {
+		errs = append(errs, f())
+	}
+	return errors.Join(errs...)
+}
 
 // add puts an entry at name (slash-separated, relative), replacing what was there.
 func (t *tree) add(name string, h tar.Header, body func() (io.ReadCloser, error)) {

@@ -23,6 +23,11 @@ func recipes() []recipe {
 		singleRecipe(),
 		dockerTypesRecipe(),
 		scannerRecipe(),
+		debianRecipe(),
+		golangRecipe(),
+		golangBusyboxRecipe(),
+		nodeRecipe(),
+		frontendRecipe(),
 	}
 }
 

@@ -70,12 +70,12 @@ func (s layerStore) layer(ctx context.Context, name, key string, fill func(conte
 		return l, nil
 	}
 	t := newTree()
-	if err := fill(ctx, t); err != nil {
-		return nil, err
+	info, err := s.fillAndPack(ctx, t, fill)
+	if cerr := t.close(); err == nil {
+		err = cerr
 	}
-	info, err := s.pack(t)
 	if err != nil {
-		return nil, fmt.Errorf("packing layer %s: %w", name, err)
+		return nil, fmt.Errorf("making layer %s: %w", name, err)
 	}
 	if err := s.record(name, key, info); err != nil {
 		return nil, fmt.Errorf("recording layer %s: %w", name, err)
@@ -112,6 +112,13 @@ func fileHasSize(name string, size int64) bool {
 
 func (s layerStore) recordPath(name, key string) string {
 	return filepath.Join(s.dir, "layers", name+"-"+key+".json")
+}
+
+func (s layerStore) fillAndPack(ctx context.Context, t *tree, fill func(context.Context, *tree) error) (layerInfo, error) {
+	if err := fill(ctx, t); err != nil {
+		return layerInfo{}, err
+	}
+	return s.pack(t)
 }
 
 // pack writes the tree as a blob. The file appears under its digest only when it is complete.
