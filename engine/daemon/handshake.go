@@ -66,7 +66,8 @@ func (g *greeter) intercept(ctx context.Context, req any, method *grpc.UnaryServ
 }
 
 // hello is the client's side of the handshake. With stop, the daemon is asked
-// to leave as well; errBusy means that it stays.
+// to leave as well; errBusy means that it stays. With errStranger, the version
+// alone is known.
 func hello(ctx context.Context, c *client.Client, stop string) (Info, error) {
 	if stop != "" {
 		ctx = metadata.AppendToOutgoingContext(ctx, stopHeader, stop)
@@ -79,14 +80,13 @@ func hello(ctx context.Context, c *client.Client, stop string) (Info, error) {
 		}
 		return Info{}, err
 	}
+	info := Info{Version: resp.GetBuildkitVersion().GetVersion()}
 	v := header.Get(infoHeader)
 	if len(v) == 0 {
-		return Info{}, errStranger
+		return info, errStranger
 	}
-	var info Info
 	if err := json.Unmarshal([]byte(v[0]), &info); err != nil {
 		return Info{}, fmt.Errorf("reading the daemon's greeting: %w", err)
 	}
-	info.Version = resp.GetBuildkitVersion().GetVersion()
 	return info, nil
 }

@@ -102,6 +102,14 @@ func dialSocket(path string) (net.Conn, int, error) {
 	return c, int(cred.Pid), nil
 }
 
+// dialUnix connects to any user's socket.
+func dialUnix(ctx context.Context, path string) (net.Conn, error) {
+	return withSocketPath(path, func(short string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", short)
+	})
+}
+
 // clientOn returns a client that uses conn and never dials again: after the
 // daemon is gone, another one at the same place may be of another version.
 func clientOn(ctx context.Context, address string, conn net.Conn) (*client.Client, error) {
