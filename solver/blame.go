@@ -13,19 +13,15 @@ type cause struct {
 	err  *StageError
 }
 
-// fail takes in the failure of a call for n: finds whose it is, fails that stage,
-// skips what hangs on it, and sees to it that the rest goes on.
+// fail takes in the failure of a call for n: finds whose it is, ends that stage, and
+// skips what hangs on it.
 func (r *run) fail(n *node, err error) {
 	c := r.blame(n, err)
 	if n != c.node {
-		if slices.Contains(r.owners[c.err.Vertex], n) {
-			r.mark(n, failed, c) // the very step is n's as well
-		} else {
-			r.mark(n, skipped, c)
-		}
+		r.mark(n, skipped, c.err)
 	}
 	if c.node.state != failed && c.node.state != skipped {
-		r.mark(c.node, failed, c)
+		r.mark(c.node, failed, c.err)
 	}
 	if r.failFast {
 		r.stop(c.err)
@@ -33,7 +29,9 @@ func (r *run) fail(n *node, err error) {
 }
 
 // blame finds the cause behind err, which a call for n returned: the stage whose
-// step failed, or n where that cannot be told.
+// step failed, or n where that cannot be told. A step that several stages share is
+// one cause, filed under the first of the stages that were asked for; each of them
+// has failed all the same.
 func (r *run) blame(n *node, err error) *cause {
 	v := vertexOf(err)
 	if v == "" {
@@ -43,12 +41,15 @@ func (r *run) blame(n *node, err error) *cause {
 	if v == "" {
 		key = "text:" + err.Error()
 	}
-	if c := r.causes[key]; c != nil {
-		return c
+	known := r.causes[key]
+	if known != nil && known.node != n && v != "" && !slices.Contains(r.owners[v], n) {
+		return known
 	}
 	owner := r.owner(n, v)
 	c := &cause{node: owner, err: newStageError(owner.stage, v, err)}
-	r.causes[key] = c
+	if known == nil || owner.index < known.node.index {
+		r.causes[key] = c
+	}
 	return c
 }
 
@@ -72,21 +73,21 @@ func (r *run) owner(n *node, v digest.Digest) *node {
 	return n
 }
 
-// mark ends n because of c, and skips what waits for it. What runs already is left
+// mark ends n because of err, and skips what waits for it. What runs already is left
 // to its own fate: BuildKit may find that it does not need n.
-func (r *run) mark(n *node, s state, c *cause) {
+func (r *run) mark(n *node, s state, err *StageError) {
 	n.state = s
 	if s == failed {
-		r.tracker.failed(n.stage, c.err, c.err.Vertex)
+		r.tracker.failed(n.stage, err, err.Vertex)
 	} else {
-		r.tracker.skipped(n.stage, c.err, c.err.Vertex)
+		r.tracker.skipped(n.stage, err, err.Vertex)
 	}
 	for todo := slices.Clone(n.users); len(todo) > 0; {
 		u := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
 		if u.state == idle {
 			u.state = skipped
-			r.tracker.skipped(u.stage, c.err, c.err.Vertex)
+			r.tracker.skipped(u.stage, err, err.Vertex)
 			todo = append(todo, u.users...)
 		}
 	}

@@ -14,6 +14,7 @@ type vertex struct {
 	status StepStatus
 	starts int
 	open   bool // a start was reported, its end was not
+	hit    bool // found in a cache
 	failed bool // ended with an error, and has not started again
 }
 
@@ -68,9 +69,12 @@ func (t *Tracker) vertex(d digest.Digest) *vertex {
 func (t *Tracker) begin(v *client.Vertex) {
 	d := t.canon(v.Digest)
 	vs := t.vertex(d)
-	vs.status.Name, vs.status.Inputs = v.Name, nil
-	for _, in := range v.Inputs {
-		vs.status.Inputs = append(vs.status.Inputs, t.canon(in))
+	vs.status.Name = v.Name
+	if len(v.Inputs) > 0 {
+		vs.status.Inputs = nil
+		for _, in := range v.Inputs {
+			vs.status.Inputs = append(vs.status.Inputs, t.canon(in))
+		}
 	}
 	if g := v.ProgressGroup; g != nil {
 		vs.status.Group, vs.status.GroupName, vs.status.GroupWeak = g.Id, g.Name, g.Weak
@@ -92,9 +96,15 @@ func (t *Tracker) begin(v *client.Vertex) {
 	t.emitStep(d, Event{Kind: StepStarted})
 }
 
-// runs tells work from looking into the cache.
+// runs tells work from looking into the cache and from fetching what was found there.
 func runs(v *client.Vertex, vs *vertex, so *stepOf) bool {
-	return !v.Cached && !so.local && (len(v.Inputs) > 0 || vs.starts > 1)
+	switch {
+	case v.Cached || so.local:
+		return false
+	case len(vs.status.Inputs) > 0:
+		return len(v.Inputs) > 0
+	}
+	return vs.starts > 1 && !vs.hit
 }
 
 func (t *Tracker) ran(so *stepOf) {
@@ -119,6 +129,7 @@ func (t *Tracker) complete(v *client.Vertex) {
 		t.releaseLate(func(l lateEvent) bool { return l.vertex == d })
 		return
 	}
+	vs.hit = vs.hit || v.Cached
 	if v.Cached || len(v.Inputs) > 0 || vs.starts > 1 {
 		for _, st := range t.heads[d] {
 			st.headSeen = true

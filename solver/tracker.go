@@ -20,12 +20,12 @@ import (
 // the stream has shown the end of the stage's last step, and at Close at the latest:
 // only after Close are Counts final.
 //
-// What was learned from the stream: a step that is in cache starts and ends as
-// cached, or never shows; a step without inputs (a base image, a build context)
-// starts once to find its cache key, which is no work, and a second time to fetch; a
-// build context is always fetched. So "a step ran" means: a step with inputs started
-// and not from cache, or one without inputs started for the second time and is not a
-// build context.
+// What counts as a step that ran follows from how BuildKit v0.34 reports: a step that
+// is in a cache starts and ends as cached, or never shows. A step without inputs (a
+// base image, a build context) starts once to find its cache key, which is no work,
+// and a second time to fetch; a build context is always fetched. When the files of a
+// cached step are downloaded later, the step starts once more, and that report leaves
+// out the step's inputs.
 type Tracker struct {
 	// Events receives the events, one at a time. It must not call the Tracker.
 	Events Sink
