@@ -46,7 +46,7 @@ func isRemote(ref string) bool {
 }
 
 func (j *job) localContext() error {
-	dir, err := existingDir(j.req.Context)
+	dir, err := existingDir("build context", j.req.Context)
 	if err != nil {
 		return err
 	}
@@ -199,26 +199,26 @@ func (j *job) remoteContext() error {
 }
 
 // existingDir returns the absolute path of a directory with links resolved, so
-// that one directory has one name.
-func existingDir(path string) (string, error) {
+// that one directory has one name. what says in errors what it is for.
+func existingDir(what, path string) (string, error) {
 	fi, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return "", inputErrorf("build context %s does not exist", path)
+		return "", inputErrorf("%s %s does not exist", what, path)
 	case err != nil:
-		return "", inputErrorf("opening build context: %w", err)
+		return "", inputErrorf("opening %s: %w", what, err)
 	case !fi.IsDir():
-		return "", inputErrorf("build context %s is a file: send an archive on standard input (zlayer build - < %s), or name a directory", path, path)
+		return "", inputErrorf("%s %s is a file: send an archive on standard input (zlayer build - < %s), or name a directory", what, path, path)
 	}
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return "", err
 	}
 	if abs, err = filepath.EvalSymlinks(abs); err != nil {
-		return "", inputErrorf("opening build context: %w", err)
+		return "", inputErrorf("opening %s: %w", what, err)
 	}
 	if _, err := os.ReadDir(abs); err != nil {
-		return "", inputErrorf("reading build context: %w", err)
+		return "", inputErrorf("reading %s: %w", what, err)
 	}
 	return abs, nil
 }

@@ -46,9 +46,9 @@ func (j *job) namedContext(name, value string) (string, error) {
 	if isRemote(value) {
 		return value, nil
 	}
-	dir, err := existingDir(value)
+	dir, err := existingDir("build context "+name+":", value)
 	if err != nil {
-		return "", inputErrorf("build context %s: %w", name, err)
+		return "", err
 	}
 	local := name
 	if local == "context" || local == "dockerfile" {

@@ -11,6 +11,7 @@ import (
 	"github.com/moby/buildkit/session/auth/authprovider"
 	"github.com/moby/buildkit/session/secrets"
 	"github.com/moby/buildkit/session/secrets/secretsprovider"
+	"github.com/moby/buildkit/session/sshforward"
 	"github.com/moby/buildkit/session/sshforward/sshprovider"
 )
 
@@ -114,6 +115,12 @@ func secretReader(s Secret) (func() ([]byte, error), error) {
 func (j *job) setSSH() error {
 	var agents []sshprovider.AgentConfig
 	for _, a := range j.req.SSH {
+		if a.ID == "" {
+			a.ID = sshforward.DefaultID
+		}
+		if len(a.Paths) == 0 && os.Getenv("SSH_AUTH_SOCK") == "" {
+			return inputErrorf("ssh agent %q: SSH_AUTH_SOCK is not set: start an agent, or name a key file", a.ID)
+		}
 		agents = append(agents, sshprovider.AgentConfig{ID: a.ID, Paths: a.Paths})
 	}
 	if len(agents) == 0 {
@@ -121,7 +128,7 @@ func (j *job) setSSH() error {
 	}
 	p, err := sshprovider.NewSSHAgentProvider(agents)
 	if err != nil {
-		return inputErrorf("ssh: %w: start an agent (SSH_AUTH_SOCK), or name a key file", err)
+		return inputErrorf("ssh: %w", err)
 	}
 	j.session = append(j.session, p)
 	return nil
