@@ -1,0 +1,335 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/distribution/reference"
+	"github.com/spf13/pflag"
+
+	"github.com/zlayer-dev/zlayer/cmd/zlayer/internal/flags"
+	"github.com/zlayer-dev/zlayer/cmd/zlayer/internal/progress"
+	"github.com/zlayer-dev/zlayer/engine"
+)
+
+// planner makes a plan of flags; each of its steps fills a part.
+type planner struct {
+	*buildFlags
+	app   *app
+	given *pflag.FlagSet
+	plan  *buildPlan
+	// imageOut and fileOut: there is an output that is an image, or only files.
+	imageOut, stdoutTaken bool
+}
+
+// plan checks everything that can be checked without a daemon. All its errors
+// are mistakes on the command line.
+func (b *buildFlags) plan(a *app, given *pflag.FlagSet, args []string) (*buildPlan, error) {
+	p := &planner{buildFlags: b, app: a, given: given, plan: &buildPlan{}}
+	for _, step := range []func() error{
+		func() error { return p.source(args) },
+		p.arguments, p.metadata, p.image, p.result, p.cache, p.access, p.limits, p.scheduling, p.view, p.question, p.files,
+	} {
+		if err := step(); err != nil {
+			return nil, err
+		}
+	}
+	return p.plan, nil
+}
+
+// source is the build context and the build file.
+func (p *planner) source(args []string) error {
+	r := &p.plan.request
+	r.Context, r.File, r.Target = ".", p.file, p.target
+	if len(args) == 1 {
+		r.Context = args[0]
+	}
+	if r.Context == "" {
+		return errors.New("the build context is empty: name a directory, a URL or -")
+	}
+	if r.Context == "-" && r.File == "-" {
+		return errors.New("build context and build file cannot both come from standard input")
+	}
+	if r.Context == "-" || r.File == "-" {
+		if isTerminal(p.app.stdin) {
+			return errors.New("standard input is a terminal: send a build file or an archive there")
+		}
+		r.Stdin = p.app.stdin
+	}
+	if p.syntax != "" {
+		if _, err := reference.ParseNormalizedNamed(p.syntax); err != nil {
+			return fmt.Errorf("--syntax %q: %w", p.syntax, err)
+		}
+		r.Syntax = p.syntax
+	}
+	var err error
+	r.BuildContexts, err = unique("build-context", p.contexts, flags.ParseBuildContext)
+	return err
+}
+
+// arguments are build arguments: those given, then docker's proxies, then
+// SOURCE_DATE_EPOCH.
+func (p *planner) arguments() error {
+	args := map[string]string{}
+	for _, s := range p.buildArgs {
+		k, v, ok, err := flags.ParseBuildArg(s, p.app.lookup)
+		if err != nil {
+			return fmt.Errorf("--build-arg %q: %w", s, err)
+		}
+		if ok {
+			args[k] = v
+		}
+	}
+	proxies, err := dockerProxies(p.app.globals.addr)
+	if err != nil {
+		p.app.note("zlayer: " + err.Error() + "; its proxies are not used")
+	}
+	for k, v := range proxies {
+		if _, ok := args[k]; !ok {
+			args[k] = v
+		}
+	}
+	const epoch = "SOURCE_DATE_EPOCH"
+	if v := p.app.env(epoch); v != "" {
+		if _, ok := args[epoch]; !ok {
+			args[epoch] = v
+		}
+	}
+	p.plan.request.BuildArgs = args
+	return nil
+}
+
+// metadata is what is written about the image.
+func (p *planner) metadata() error {
+	r := &p.plan.request
+	r.Labels = map[string]string{}
+	for _, s := range p.labels {
+		k, v, err := flags.ParseLabel(s)
+		if err != nil {
+			return fmt.Errorf("--label %q: %w", s, err)
+		}
+		r.Labels[k] = v
+	}
+	var err error
+	if r.Annotations, err = unique("annotation", p.annotations, flags.ParseAnnotation); err != nil {
+		return err
+	}
+	r.Attests, err = flags.ParseAttests(p.attests, p.sbom, p.provenance)
+	return err
+}
+
+// image is its names and platforms.
+func (p *planner) image() error {
+	r := &p.plan.request
+	for _, t := range p.tags {
+		if err := flags.CheckTag(t); err != nil {
+			return fmt.Errorf("--tag %q: %w", t, err)
+		}
+	}
+	r.Tags = p.tags
+	list := p.platforms
+	if v := p.app.env("DOCKER_DEFAULT_PLATFORM"); v != "" && len(list) == 0 {
+		list = []string{v}
+	}
+	var err error
+	if r.Platforms, err = flags.ParsePlatforms(list); err != nil {
+		return fmt.Errorf("--platform: %w", err)
+	}
+	return nil
+}
+
+// cache says what may be taken from earlier builds.
+func (p *planner) cache() error {
+	r := &p.plan.request
+	if p.noCache && len(p.noCacheFilter) > 0 {
+		return errors.New("--no-cache covers every stage: give it or --no-cache-filter")
+	}
+	r.NoCache = p.noCache
+	for _, s := range p.noCacheFilter {
+		for stage := range strings.SplitSeq(s, ",") {
+			if stage == "" {
+				return fmt.Errorf("--no-cache-filter %q: a stage's name is empty", s)
+			}
+			r.NoCacheFilter = append(r.NoCacheFilter, stage)
+		}
+	}
+	var err error
+	if p.given.Changed("pull") {
+		if r.Pull, err = flags.ParsePull(p.pull); err != nil {
+			return fmt.Errorf("--pull: %w", err)
+		}
+	}
+	from := func(s string) (engine.CacheEntry, error) { return flags.ParseCacheFrom(s, p.app.lookup) }
+	to := func(s string) (engine.CacheEntry, error) { return flags.ParseCacheTo(s, p.app.lookup) }
+	if r.CacheFrom, err = parseAll("cache-from", p.cacheFrom, from); err != nil {
+		return err
+	}
+	r.CacheTo, err = parseAll("cache-to", p.cacheTo, to)
+	return err
+}
+
+// limits bound RUN steps.
+func (p *planner) limits() error {
+	r := &p.plan.request
+	r.CgroupParent = p.cgroupParent
+	if p.shmSize != "" {
+		n, err := flags.ParseSize(p.shmSize)
+		if err != nil {
+			return fmt.Errorf("--shm-size %q: %w", p.shmSize, err)
+		}
+		r.ShmSize = n
+	}
+	var err error
+	if r.Ulimits, err = parseAll("ulimit", p.ulimits, flags.ParseUlimit); err != nil {
+		return err
+	}
+	r.AddHosts, err = parseAll("add-host", p.addHosts, flags.ParseAddHost)
+	return err
+}
+
+// scheduling is how many stages are built at once and what a failure stops.
+func (p *planner) scheduling() error {
+	jobs, from := p.jobs, "--jobs"
+	if v := p.app.env("ZLAYER_JOBS"); v != "" && !p.given.Changed("jobs") {
+		n, err := strconv.Atoi(v)
+		if err != nil {
+			return fmt.Errorf("environment variable ZLAYER_JOBS=%s: not a number", v)
+		}
+		jobs, from = n, "ZLAYER_JOBS"
+	}
+	if jobs < 1 && (p.given.Changed("jobs") || from != "--jobs") {
+		return fmt.Errorf("%s=%d: at least one stage must be built at a time", from, jobs)
+	}
+	p.plan.request.Jobs, p.plan.request.FailFast = jobs, p.failFast
+	return nil
+}
+
+// view is what is shown.
+func (p *planner) view() error {
+	mode, from := p.progress, "--progress"
+	for _, name := range []string{"ZLAYER_PROGRESS", "BUILDKIT_PROGRESS"} {
+		if mode == "" && p.app.env(name) != "" {
+			mode, from = p.app.env(name), name
+		}
+	}
+	if p.quiet {
+		if p.given.Changed("progress") && mode != "quiet" && mode != "none" {
+			return fmt.Errorf("--quiet and --progress=%s contradict each other: give one of them", mode)
+		}
+		mode = "quiet"
+	}
+	switch mode {
+	case "":
+		mode = "auto"
+	case "none":
+		mode = "quiet"
+	case "auto", "tty", "plain", "rawjson", "quiet":
+	default:
+		return fmt.Errorf("%s=%s: use auto, tty, plain, rawjson or quiet", from, mode)
+	}
+	p.plan.mode = progress.Mode(mode)
+	if p.plan.mode == progress.Quiet && p.stdoutTaken {
+		return errors.New("--quiet prints the digest to standard output, where the archive goes: add dest=FILE to --output")
+	}
+	return nil
+}
+
+// question is what --check and --call ask. They build nothing, so what a build
+// would leave behind contradicts them.
+func (p *planner) question() error {
+	call, flag := p.call, "--call"
+	if p.check {
+		if call != "" && call != "check" {
+			return fmt.Errorf("--check and --call=%s contradict each other: give one of them", call)
+		}
+		call, flag = "check", "--check"
+	}
+	if call == "" {
+		return nil
+	}
+	c, err := flags.ParseCall(call)
+	if err != nil {
+		return fmt.Errorf("--call %q: %w", call, err)
+	}
+	p.plan.call, p.plan.json = c.Name, c.JSON
+	if c.Name == "" {
+		return nil
+	}
+	for _, name := range []string{"output", "push", "load", "metadata-file", "iidfile", "cache-to"} {
+		if p.given.Changed(name) {
+			return fmt.Errorf("%s builds nothing, so --%s cannot be done: leave out one of them", flag, name)
+		}
+	}
+	return nil
+}
+
+// files are those written after the build.
+func (p *planner) files() error {
+	p.plan.metadataFile, p.plan.iidFile = p.metadataFile, p.iidFile
+	for _, f := range []struct{ flag, path string }{{"metadata-file", p.metadataFile}, {"iidfile", p.iidFile}} {
+		switch {
+		case !p.given.Changed(f.flag):
+			continue
+		case f.path == "":
+			return fmt.Errorf("--%s: the file name is empty", f.flag)
+		}
+		if err := checkDir(filepath.Dir(f.path)); err != nil {
+			return fmt.Errorf("--%s: %w", f.flag, err)
+		}
+	}
+	if p.metadataFile != "" && p.metadataFile == p.iidFile {
+		return errors.New("--metadata-file and --iidfile name the same file")
+	}
+	return nil
+}
+
+// parseAll parses each value of a repeatable flag.
+func parseAll[T any](flag string, list []string, parse func(string) (T, error)) ([]T, error) {
+	var out []T
+	for _, s := range list {
+		v, err := parse(s)
+		if err != nil {
+			return nil, fmt.Errorf("--%s %q: %w", flag, s, err)
+		}
+		out = append(out, v)
+	}
+	return out, nil
+}
+
+// unique parses key-value pairs whose keys must differ.
+func unique(flag string, list []string, parse func(string) (string, string, error)) (map[string]string, error) {
+	out := map[string]string{}
+	for _, s := range list {
+		k, v, err := parse(s)
+		if err != nil {
+			return nil, fmt.Errorf("--%s %q: %w", flag, s, err)
+		}
+		if _, ok := out[k]; ok {
+			return nil, fmt.Errorf("--%s %q: %s is given twice", flag, s, k)
+		}
+		out[k] = v
+	}
+	return out, nil
+}
+
+// keepOpen is a writer whose Close does nothing: standard output is not ours to
+// close.
+type keepOpen struct{ io.Writer }
+
+func (keepOpen) Close() error { return nil }
+
+// shortNames leaves out what every reference to Docker Hub begins with.
+func shortNames(tags []string) []string {
+	out := slices.Clone(tags)
+	for i, t := range out {
+		if named, err := reference.ParseNormalizedNamed(t); err == nil {
+			out[i] = reference.FamiliarString(named)
+		}
+	}
+	return out
+}
