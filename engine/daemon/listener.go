@@ -23,12 +23,15 @@ type countingListener struct {
 	timer   *time.Timer
 }
 
+// firstConnection is how long a daemon waits at least for whoever started it.
+const firstConnection = 10 * time.Second
+
 // newCountingListener wraps l. After timeout without connections, unless it is
 // negative, the listener closes and idle is called.
 func newCountingListener(l net.Listener, timeout time.Duration, idle func()) *countingListener {
 	c := &countingListener{Listener: l, idle: idle, timeout: timeout}
 	if timeout >= 0 {
-		c.timer = time.AfterFunc(timeout, c.expire)
+		c.timer = time.AfterFunc(max(timeout, firstConnection), c.expire)
 	}
 	return c
 }
@@ -51,6 +54,13 @@ func (c *countingListener) Accept() (net.Conn, error) {
 		c.timer.Stop()
 	}
 	return &countedConn{Conn: conn, listener: c}, nil
+}
+
+// closed reports whether the listener has decided to close.
+func (c *countingListener) closed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closing
 }
 
 // connections returns how many connections are open.

@@ -140,7 +140,7 @@ func serve(ctx context.Context, o order, ready func(Info), hurry <-chan struct{}
 		return errors.Join(err, w.close(0))
 	}
 	w.info.Address = "unix://" + path
-	l := newCountingListener(socket, o.IdleTimeout, func() { stop(errors.New("the listener has closed")) })
+	l := newCountingListener(socket, o.IdleTimeout, func() { stop(errors.New("nobody needs us")) })
 	g.info, g.listener = w.info, l
 	g.stop = func() { stop(errors.New("a client asked to")) }
 	served := make(chan error, 1)
@@ -152,13 +152,14 @@ func serve(ctx context.Context, o order, ready func(Info), hurry <-chan struct{}
 	case <-leave.Done():
 	case err = <-served:
 	}
-	bklog.L.Infof("leaving with %d connections open: %v", l.connections(), context.Cause(leave))
-	if leave.Err() == nil && err != nil {
+	if leave.Err() == nil && !l.closed() {
 		err = fmt.Errorf("serving %s: %w", w.info.Address, err)
 	} else {
 		err = nil
 	}
 	l.leave(math.MaxInt)
+	<-leave.Done() // whoever closed the listener says so
+	bklog.L.Infof("leaving with %d connections open: %v", l.connections(), context.Cause(leave))
 	closed := make(chan struct{})
 	defer close(closed)
 	go func() {
