@@ -8,7 +8,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/moby/buildkit/client"
@@ -86,20 +85,11 @@ func (j *job) build(ctx context.Context) (*Result, error) {
 // happened that must not happen twice.
 func (j *job) solve(ctx context.Context, c *client.Client, touched func()) (*Result, error) {
 	res := &Result{}
-	var mu sync.Mutex
-	sink := j.events(j.req.Events)
-	tracker := &solver.Tracker{Events: func(ev solver.Event) {
-		if ev.Kind == solver.Warning {
-			w := *ev.Warning
-			w.Pos = j.shown(w.Pos)
-			mu.Lock()
-			res.Warnings = append(res.Warnings, w)
-			mu.Unlock()
-		}
-		if sink != nil {
-			sink(ev)
-		}
-	}}
+	sink := j.sink(res)
+	for _, w := range j.warnings {
+		sink(solver.Event{Kind: solver.Warning, Time: time.Now(), Warning: &solver.WarningInfo{Level: 1, Short: w}})
+	}
+	tracker := &solver.Tracker{Events: sink}
 	var buildErr error
 	run := func(ctx context.Context, gw gwclient.Client) (*gwclient.Result, error) {
 		f := dockerfile.Frontend{Solve: func(ctx context.Context, req dockerfile.SolveRequest) ([]gwclient.Reference, error) {
@@ -134,6 +124,22 @@ func (j *job) solve(ctx context.Context, c *client.Client, touched func()) (*Res
 	}
 	res.fill(resp.ExporterResponse, j.outputs)
 	return res, nil
+}
+
+// sink collects warnings for the result and passes events on, with the user's
+// names of files.
+func (j *job) sink(res *Result) solver.Sink {
+	return func(ev solver.Event) {
+		if ev.Warning != nil {
+			w := *ev.Warning
+			w.Pos = j.shown(w.Pos)
+			ev.Warning = &w
+			res.Warnings = append(res.Warnings, w)
+		}
+		if j.req.Events != nil {
+			j.req.Events(ev)
+		}
+	}
 }
 
 func (j *job) solveGraph(ctx context.Context, req dockerfile.SolveRequest, tracker *solver.Tracker) ([]gwclient.Reference, error) {

@@ -110,8 +110,8 @@ func (e *Engine) DaemonInfo(ctx context.Context) (daemon.Info, error) {
 	return conn.Info, nil
 }
 
-// connect returns the connection that all calls of the engine share. It is not
-// made under the lock of one caller's context: who gives up does not fail others.
+// connect returns the connection that all calls of the engine share. Callers wait
+// for one that is being made; when its maker gives up, the next one makes it.
 func (e *Engine) connect(ctx context.Context) (*daemon.Conn, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

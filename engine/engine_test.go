@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 // realEngine returns an engine on an embedded daemon of its own.
 func realEngine(t testing.TB) *Engine {
 	t.Helper()
-	need(t)
+	NeedDaemon(t)
 	e, err := Open(context.Background(), Config{StateDir: t.TempDir(), StoreDir: t.TempDir(), NoDaemon: true})
 	if err != nil {
 		t.Fatal(err)
@@ -36,8 +36,8 @@ func realEngine(t testing.TB) *Engine {
 	return e
 }
 
-// need skips tests on machines that cannot build; CI must be able to.
-func need(t testing.TB) {
+// NeedDaemon skips tests on machines that cannot build; CI must be able to.
+func NeedDaemon(t testing.TB) {
 	t.Helper()
 	_, err := exec.LookPath("runc")
 	if os.Getuid() == 0 && err == nil && isFile("/bin/busybox") {

@@ -12,7 +12,6 @@ import (
 	"github.com/tonistiigi/fsutil"
 
 	"github.com/zlayer-dev/zlayer/graph"
-	"github.com/zlayer-dev/zlayer/solver"
 )
 
 // job is a request made ready for a daemon: all that can be checked without one
@@ -36,6 +35,8 @@ type job struct {
 	session      []session.Attachable
 	entitlements []string
 	outputs      outputs
+	// warnings are what the user should know although it does not stop the build.
+	warnings []string
 	// once: a source can be read only once, so there is no second try.
 	once bool
 	// cleanup is undone in reverse order.
@@ -147,19 +148,4 @@ func (j *job) shown(p graph.Pos) graph.Pos {
 		p.File = j.shownFile
 	}
 	return p
-}
-
-// events passes events on with the user's names of files.
-func (j *job) events(to solver.Sink) solver.Sink {
-	if to == nil {
-		return nil
-	}
-	return func(ev solver.Event) {
-		if ev.Warning != nil {
-			w := *ev.Warning
-			w.Pos = j.shown(w.Pos)
-			ev.Warning = &w
-		}
-		to(ev)
-	}
 }

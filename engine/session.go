@@ -1,11 +1,12 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
+	"strings"
 
 	dockerconfig "github.com/docker/cli/cli/config"
 	"github.com/moby/buildkit/session/auth/authprovider"
@@ -18,7 +19,12 @@ import (
 // setSession attaches what the daemon may ask us for while it builds: registry
 // credentials, secrets, ssh agents.
 func (j *job) setSession() error {
-	cfg := dockerconfig.LoadDefaultConfigFile(io.Discard)
+	var complaint bytes.Buffer
+	cfg := dockerconfig.LoadDefaultConfigFile(&complaint)
+	if complaint.Len() > 0 {
+		// As for docker, a broken credentials file is no reason not to build.
+		j.warnings = append(j.warnings, "reading registry credentials: "+strings.TrimSpace(strings.TrimPrefix(complaint.String(), "WARNING: ")))
+	}
 	j.session = append(j.session, authprovider.NewDockerAuthProvider(authprovider.DockerAuthProviderConfig{
 		AuthConfigProvider: authprovider.LoadAuthConfig(cfg),
 	}))
