@@ -151,7 +151,7 @@ func (s *Store) mark(ctx context.Context, root ocispecs.Descriptor, marked map[d
 		}
 		list, err := s.below(d)
 		if err != nil {
-			return fmt.Errorf("%w: remove the image it belongs to, %s, or build it again", err, rootName(root))
+			return fmt.Errorf("%w: remove the image it belongs to, %s, and collect again", err, rootName(root))
 		}
 		stack = append(stack, list...)
 	}

@@ -66,7 +66,7 @@ func decodeIndex(b []byte) (*ocispecs.Index, error) {
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			return nil, errors.New("the file is cut off")
 		}
-		return nil, err
+		return nil, plainJSON(err)
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return nil, errors.New("there is more after the index")
@@ -74,7 +74,7 @@ func decodeIndex(b []byte) (*ocispecs.Index, error) {
 	if idx.SchemaVersion != 2 {
 		return nil, fmt.Errorf("schemaVersion is %d, not 2", idx.SchemaVersion)
 	}
-	if idx.Manifests == nil {
+	if idx.Manifests == nil && !bytes.Contains(b, []byte(`"manifests"`)) { // null is an empty list
 		return nil, errors.New("there is no list of manifests")
 	}
 	for i, d := range idx.Manifests {

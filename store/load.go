@@ -47,8 +47,8 @@ type Loaded struct {
 // Load reads a tar of images, plain or compressed with gzip or zstd: an OCI
 // layout, or what `docker save` writes since Docker 1.10. Every blob is compared
 // with the digest that the archive gives it, every layer of Docker's format with
-// the diff ID in the config. Nothing in the archive names a place on disk. What
-// goes wrong leaves the store as it was.
+// the diff ID in the config. Nothing in the archive names a place on disk. An
+// archive that is not sound as a whole puts nothing into the store.
 func (s *Store) Load(ctx context.Context, r io.Reader, o LoadOptions) ([]Loaded, error) {
 	if o.MaxBytes <= 0 {
 		o.MaxBytes = DefaultMaxBytes
@@ -288,7 +288,7 @@ func (a *archive) bytes(d ocispecs.Descriptor, limit int64) ([]byte, error) {
 
 func decodeJSON(name string, b []byte, into any) error {
 	if err := json.Unmarshal(b, into); err != nil {
-		return fmt.Errorf("reading %s: %w", name, err)
+		return fmt.Errorf("reading %s: %w", name, plainJSON(err))
 	}
 	return nil
 }

@@ -81,13 +81,13 @@ func children(mediaType string, raw []byte) ([]ocispecs.Descriptor, error) {
 	case isIndex(mediaType):
 		var idx ocispecs.Index
 		if err := json.Unmarshal(raw, &idx); err != nil {
-			return nil, err
+			return nil, plainJSON(err)
 		}
 		list = idx.Manifests
 	case isManifest(mediaType):
 		var m ocispecs.Manifest
 		if err := json.Unmarshal(raw, &m); err != nil {
-			return nil, err
+			return nil, plainJSON(err)
 		}
 		list = append([]ocispecs.Descriptor{m.Config}, m.Layers...)
 	default:
@@ -162,9 +162,21 @@ func (s *Store) readJSON(d ocispecs.Descriptor, limit int64, into any) error {
 		return err
 	}
 	if err := json.Unmarshal(b, into); err != nil {
-		return &BlobError{Digest: d.Digest, MediaType: d.MediaType, Err: fmt.Errorf("is not what its media type says: %w", err)}
+		return &BlobError{Digest: d.Digest, MediaType: d.MediaType, Err: fmt.Errorf("is not what its media type says: %w", plainJSON(err))}
 	}
 	return nil
+}
+
+// plainJSON says in JSON's words what encoding/json says in Go's.
+func plainJSON(err error) error {
+	var wrong *json.UnmarshalTypeError
+	if !errors.As(err, &wrong) {
+		return err
+	}
+	if wrong.Field == "" {
+		return fmt.Errorf("it is a JSON %s", wrong.Value)
+	}
+	return fmt.Errorf("%q is a JSON %s", wrong.Field, wrong.Value)
 }
 
 // walk visits everything below and including root once, parents first. Manifests
