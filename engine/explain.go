@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strings"
 
 	"github.com/moby/buildkit/solver/errdefs"
 	"github.com/moby/buildkit/util/grpcerrors"
@@ -21,7 +22,7 @@ func (j *job) explain(ctx context.Context, err error) error {
 	}
 	if causes := solver.Causes(err); len(causes) > 0 {
 		for _, c := range causes {
-			c.Pos = j.shown(c.Pos)
+			c.Pos, c.Err = j.shown(c.Pos), &trimmedError{c.Err}
 		}
 		return err
 	}
@@ -54,15 +55,24 @@ func (j *job) sourceError(err error) *graph.PosError {
 	return nil
 }
 
-// noise are the prefixes that BuildKit's layers put before a cause: they repeat
-// what the position says, or where in BuildKit it passed.
-var noise = regexp.MustCompile(`^(failed to solve: |failed to run Build function: |dockerfile parse error on lines? \d+(?:-\d+)?: |rpc error: code = \w+ desc = )+`)
+// noise is what BuildKit's layers put before a cause: it repeats what the position
+// says, or where in BuildKit the error passed.
+var noise = regexp.MustCompile(`failed to solve: |failed to run Build function: |failed to (?:load|compute) cache key: |failed to calculate checksum of ref \S+: |dockerfile parse error on lines? \d+(?:-\d+)?: |rpc error: code = \w+ desc = |, output: ""$`)
 
-// trimmedError is an error whose text leaves out BuildKit's prefixes.
+// ownWords says in our words what BuildKit was at.
+var ownWords = strings.NewReplacer(
+	"failed to read dockerfile: ", "reading the build file: ",
+	"failed to read downloaded context: ", "fetching the build context: ",
+	"failed to resolve httpcontext: ", "fetching the build context: ",
+)
+
+// trimmedError is an error whose text is fit for users.
 type trimmedError struct{ err error }
 
 // Error implements error.
-func (e *trimmedError) Error() string { return noise.ReplaceAllString(e.err.Error(), "") }
+func (e *trimmedError) Error() string {
+	return ownWords.Replace(noise.ReplaceAllString(e.err.Error(), ""))
+}
 
 // Unwrap gives the whole error.
 func (e *trimmedError) Unwrap() error { return e.err }

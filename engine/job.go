@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -28,8 +29,9 @@ type job struct {
 	dirs   map[string]string
 	// contextDir is the build context's directory; empty when it is not one.
 	contextDir string
-	// shownFile is the build file as the user named it.
-	shownFile string
+	// shownFile is the build file as the user named it, readFile as the frontend
+	// does; empty is the attribute filename, or Dockerfile.
+	shownFile, readFile string
 	// layouts are OCI layouts the daemon may read, by store id.
 	layouts      map[string]content.Store
 	session      []session.Attachable
@@ -140,10 +142,7 @@ func (j *job) solveOpt() client.SolveOpt {
 
 // shown replaces the frontend's name of the build file by the user's.
 func (j *job) shown(p graph.Pos) graph.Pos {
-	name := j.attrs["filename"]
-	if name == "" {
-		name = "Dockerfile"
-	}
+	name := cmp.Or(j.readFile, j.attrs["filename"], "Dockerfile")
 	if j.shownFile != "" && p.File == name {
 		p.File = j.shownFile
 	}

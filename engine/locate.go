@@ -12,6 +12,8 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/dfgitutil"
 	"github.com/moby/buildkit/session/upload/uploadprovider"
 	"github.com/moby/buildkit/util/archiveutil"
+
+	"github.com/zlayer-dev/zlayer/graph"
 )
 
 // buildFiles are the names a build file is looked for by, in order. The
@@ -54,6 +56,14 @@ func (j *job) localContext() error {
 		return err
 	}
 	j.contextDir = dir
+	if err := j.localFile(dir); err != nil {
+		return err
+	}
+	return j.checkIgnoreFile()
+}
+
+// localFile finds the build file of the build context in dir.
+func (j *job) localFile(dir string) error {
 	switch j.req.File {
 	case "-":
 		return j.stdinFile()
@@ -80,6 +90,16 @@ func (j *job) localContext() error {
 // buildFile makes a file on disk the build file. Its directory is what the
 // daemon may read it from; a link that leads out of there is followed here.
 func (j *job) buildFile(path string) error {
+	fi, err := os.Stat(path)
+	if err != nil {
+		return inputErrorf("opening the build file: %w", err)
+	}
+	if !fi.Mode().IsRegular() {
+		return j.pipedFile(path)
+	}
+	if fi.Size() == 0 {
+		return emptyFile(path)
+	}
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return err
@@ -94,6 +114,26 @@ func (j *job) buildFile(path string) error {
 	return j.mount("dockerfile", filepath.Dir(abs))
 }
 
+// pipedFile makes what a pipe or a device gives the build file, as in a shell's
+// -f <(command).
+func (j *job) pipedFile(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return inputErrorf("opening the build file: %w", err)
+	}
+	defer f.Close()
+	text, err := readLimited(f, maxBuildFile)
+	if err != nil {
+		return err
+	}
+	return j.fileText(text, path)
+}
+
+// emptyFile is the mistake of a build file that says nothing.
+func emptyFile(shown string) error {
+	return &graph.PosError{Pos: graph.Pos{File: shown, Line: 1}, Err: errors.New("the build file is empty")}
+}
+
 // stdinFile makes standard input the build file.
 func (j *job) stdinFile() error {
 	if j.req.Stdin == nil {
@@ -103,7 +143,7 @@ func (j *job) stdinFile() error {
 	if err != nil {
 		return err
 	}
-	return j.fileText(text)
+	return j.fileText(text, "-")
 }
 
 // maxBuildFile bounds what is read as a build file (BuildKit's limit for one
@@ -113,16 +153,20 @@ const maxBuildFile = 16 << 20
 func readLimited(r io.Reader, limit int64) ([]byte, error) {
 	text, err := io.ReadAll(io.LimitReader(r, limit+1))
 	if err != nil {
-		return nil, inputErrorf("reading standard input: %w", err)
+		return nil, inputErrorf("reading the build file: %w", err)
 	}
 	if int64(len(text)) > limit {
-		return nil, inputErrorf("the build file on standard input is larger than %d bytes", limit)
+		return nil, inputErrorf("the build file is larger than %d bytes", limit)
 	}
 	return text, nil
 }
 
-// fileText makes text the build file, in a directory of its own.
-func (j *job) fileText(text []byte) error {
+// fileText makes text the build file, in a directory of its own; shown is its
+// name for the user.
+func (j *job) fileText(text []byte, shown string) error {
+	if len(text) == 0 {
+		return emptyFile(shown)
+	}
 	dir, err := j.tempDir()
 	if err != nil {
 		return err
@@ -131,7 +175,7 @@ func (j *job) fileText(text []byte) error {
 		return err
 	}
 	j.attrs["filename"] = "Dockerfile"
-	j.shownFile = "-"
+	j.shownFile = shown
 	return j.mount("dockerfile", dir)
 }
 
@@ -176,7 +220,7 @@ func (j *job) stdinContext() error {
 	if err := j.mount("context", dir); err != nil {
 		return err
 	}
-	return j.fileText(text)
+	return j.fileText(text, "-")
 }
 
 // remoteContext leaves fetching to the daemon.
@@ -184,6 +228,10 @@ func (j *job) remoteContext() error {
 	j.attrs["context"] = j.req.Context
 	switch j.req.File {
 	case "":
+		if _, git, _ := dfgitutil.ParseGitRef(j.req.Context); !git {
+			// Should the address be that of a build file, the frontend calls it so.
+			j.shownFile, j.readFile = j.req.Context, "context"
+		}
 	case "-":
 		if err := j.stdinFile(); err != nil {
 			return err
