@@ -55,7 +55,8 @@ func (c *resolveCache) ResolveImageConfig(ctx context.Context, ref string, opt s
 	c.mu.Unlock()
 	select {
 	case <-ctx.Done():
-		return "", "", nil, context.Cause(ctx)
+		// not the cause: that is the failure of another stage, which must not be told as this one's
+		return "", "", nil, ctx.Err()
 	case <-call.done:
 		return call.ref, call.digest, call.config, call.err
 	}
