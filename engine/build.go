@@ -199,7 +199,7 @@ func (e *Engine) Plan(ctx context.Context, req Request) (*graph.Graph, error) {
 	var g *graph.Graph
 	err = j.gateway(ctx, func(ctx context.Context, gw gwclient.Client) (*gwclient.Result, error) {
 		var err error
-		g, err = dockerfile.Compile(ctx, gw)
+		g, err = dockerfile.Compile(ctx, gw, dockerfile.Options{})
 		return gwclient.NewResult(), err
 	})
 	return g, err

@@ -19,6 +19,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/zlayer-dev/zlayer/frontend"
 	"github.com/zlayer-dev/zlayer/graph"
 )
 
@@ -43,6 +44,34 @@ type Frontend struct {
 	// Solve solves the compiled graph; nil hands the definition of each output to
 	// BuildKit and leaves the rest to it.
 	Solve SolveFunc
+	Options
+}
+
+// Options say how a Dockerfile is compiled where more is known than frontend
+// attributes can tell. The zero value is what BuildKit's frontend does.
+type Options struct {
+	// Name is what positions call the build file; empty is its base name.
+	Name string
+	// Text is what to compile instead of the file's own text.
+	Text *frontend.Text
+	// Nested finds the stage that an image name in the file stands for, when that
+	// is a build and not an image; nil, nil means it is an image. It is called once
+	// for each name and platform that the target needs. A nil func finds none.
+	Nested func(ctx context.Context, ref Reference) (*graph.Stage, error)
+	// Local renames local sources, so that builds of several directories can share
+	// a session; nil keeps the names.
+	Local func(name string) string
+}
+
+// Reference is a name in FROM, COPY --from or RUN --mount=from that is no stage of
+// the file.
+type Reference struct {
+	// Name is as written, with arguments expanded.
+	Name string
+	// Platform is what it is needed for; nil is the default platform.
+	Platform *ocispecs.Platform
+	Kind     graph.InputKind
+	Pos      graph.Pos
 }
 
 // Build is a gateway build function that builds the Dockerfile which the
@@ -70,8 +99,8 @@ func (f Frontend) Build(ctx context.Context, c gwclient.Client) (*gwclient.Resul
 // Compile lowers the Dockerfile without solving it: the graph's outputs are the
 // targets for each platform asked for. It returns nil where the Dockerfile asks
 // for an external frontend, of which nothing is known before it runs.
-func Compile(ctx context.Context, c gwclient.Client) (*graph.Graph, error) {
-	b, err := newBuild(ctx, c)
+func Compile(ctx context.Context, c gwclient.Client, o Options) (*graph.Graph, error) {
+	b, err := newBuild(ctx, c, o)
 	if err != nil {
 		return nil, err
 	}
@@ -86,11 +115,14 @@ func Compile(ctx context.Context, c gwclient.Client) (*graph.Graph, error) {
 
 // build is one run of the frontend.
 type build struct {
-	solve   SolveFunc
-	client  gwclient.Client
-	ui      *dockerui.Client
-	opts    map[string]string
-	src     *dockerui.Source
+	Options
+	solve  SolveFunc
+	client gwclient.Client
+	ui     *dockerui.Client
+	opts   map[string]string
+	src    *dockerui.Source
+	// text is the Dockerfile.
+	text    []byte
 	outputs []*compiled
 }
 
@@ -101,7 +133,7 @@ func (f Frontend) open(ctx context.Context, c gwclient.Client) (*build, *gwclien
 	if capsErr != nil && !mayForward {
 		return nil, nil, capsErr
 	}
-	b, err := newBuild(ctx, c)
+	b, err := newBuild(ctx, c, f.Options)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -119,17 +151,39 @@ func (f Frontend) open(ctx context.Context, c gwclient.Client) (*build, *gwclien
 	return b, nil, nil
 }
 
-func newBuild(ctx context.Context, c gwclient.Client) (*build, error) {
-	c = newResolveCache(c)
-	ui, err := dockerui.NewClient(c)
+func newBuild(ctx context.Context, c gwclient.Client, o Options) (*build, error) {
+	b := &build{Options: o, client: newResolveCache(c)}
+	var err error
+	b.ui, b.src, err = b.read(ctx, b.client)
 	if err != nil {
 		return nil, err
+	}
+	b.opts = b.ui.BuildOpts().Opts
+	b.text = b.src.Data
+	if b.Text != nil {
+		b.text = b.Text.Dockerfile
+	}
+	return b, nil
+}
+
+// read opens the Dockerfile as c shows it.
+func (b *build) read(ctx context.Context, c gwclient.Client) (*dockerui.Client, *dockerui.Source, error) {
+	ui, err := dockerui.NewClient(c)
+	if err != nil {
+		return nil, nil, err
 	}
 	src, err := ui.ReadEntrypoint(ctx, "Dockerfile")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return &build{client: c, ui: ui, opts: ui.BuildOpts().Opts, src: src}, nil
+	// The source map is what positions are shown in; it takes no part in lowering.
+	if b.Name != "" {
+		src.Filename = b.Name
+	}
+	if b.Text != nil {
+		src.Data, src.Language = b.Text.Original, b.Text.Language
+	}
+	return ui, src, nil
 }
 
 // convertOpt is what every lowering of this build starts from.
@@ -140,15 +194,11 @@ func (b *build) convertOpt(ctx context.Context) dockerfile2llb.ConvertOpt {
 		SourceMap:    b.src.SourceMap,
 		MetaResolver: b.client,
 		Warn: func(rule, description, url, msg string, location []parser.Range) {
-			line := 0
-			if len(location) > 0 {
-				line = location[0].Start.Line
-			}
-			b.src.Warn(ctx, linter.LintFormatShort(rule, msg, line), gwclient.WarnOpts{
+			b.src.Warn(ctx, linter.LintFormatShort(rule, msg, b.pos(location).Line), gwclient.WarnOpts{
 				Level:  1,
 				Detail: [][]byte{[]byte(description)},
 				URL:    url,
-				Range:  pbRanges(location),
+				Range:  b.ranges(location),
 			})
 		},
 	}
@@ -160,16 +210,16 @@ func (b *build) subrequest(ctx context.Context) (res *gwclient.Result, ok bool, 
 	opt := b.convertOpt(ctx)
 	return b.ui.HandleSubrequest(ctx, dockerui.RequestHandler{
 		Outline: func(ctx context.Context) (*outline.Outline, error) {
-			return dockerfile2llb.Dockerfile2Outline(ctx, b.src.Data, opt)
+			return dockerfile2llb.Dockerfile2Outline(ctx, b.text, opt)
 		},
 		ListTargets: func(ctx context.Context) (*targets.List, error) {
-			return dockerfile2llb.ListTargets(ctx, b.src.Data)
+			return dockerfile2llb.ListTargets(ctx, b.text)
 		},
 		Lint: func(ctx context.Context) (*lint.LintResults, error) {
-			return dockerfile2llb.DockerfileLint(ctx, b.src.Data, opt)
+			return dockerfile2llb.DockerfileLint(ctx, b.text, opt)
 		},
 		ConvertLLB: func(ctx context.Context) (*convertllb.Result, error) {
-			return dockerfile2llb.DockerfileConvertLLB(ctx, b.src.Data, opt)
+			return dockerfile2llb.DockerfileConvertLLB(ctx, b.text, opt)
 		},
 	})
 }

@@ -12,6 +12,8 @@ import (
 	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/frontend/dockerfile/dockerfile2llb"
+	"github.com/moby/buildkit/frontend/dockerui"
+	gwclient "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/solver/pb"
 	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
@@ -35,13 +37,23 @@ type compiled struct {
 // compileTarget lowers the target for a platform and every stage below it. A nil
 // platform is the default one, which the base image may still change.
 func (b *build) compileTarget(ctx context.Context, platform *ocispecs.Platform, warn bool) (*compiled, error) {
-	opt := b.convertOpt(ctx)
-	opt.BuildArgs = maps.Clone(opt.BuildArgs)
-	opt.TargetPlatform = platform
+	c := &compiler{build: b, client: b.client, ui: b.ui, opts: b.opts, platform: platform}
+	opt := c.convertOpt(ctx)
+	var target *decl
+	// A file that does not parse is left to the lowering to complain about.
+	if f, err := parseFile(b.text, opt.BuildArgs, predefinedArgs(opt)); err == nil {
+		if target = f.target(b.ui.Target); target != nil {
+			c.file = f
+			if err := c.nest(ctx, target); err != nil {
+				return nil, err
+			}
+			opt = c.convertOpt(ctx)
+		}
+	}
 	if !warn {
 		opt.Warn = nil
 	}
-	res, err := dockerfile2llb.Dockerfile2LLB(ctx, b.src.Data, opt)
+	res, err := dockerfile2llb.Dockerfile2LLB(ctx, b.text, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -49,15 +61,17 @@ func (b *build) compileTarget(ctx context.Context, platform *ocispecs.Platform, 
 	if err != nil {
 		return nil, err
 	}
-	env := predefinedArgs(opt)
-	f, err := parseFile(b.src.Data, opt.BuildArgs, env)
-	if err != nil {
-		return nil, err
-	}
-	c := &compiler{build: b, file: f, platform: platform, whole: res, wholeDef: def}
-	target := f.target(b.ui.Target)
 	if target == nil {
 		return nil, fmt.Errorf("target stage %q could not be found", b.ui.Target)
+	}
+	c.whole, c.wholeDef = res, def
+	if b.Local != nil {
+		// The sources have the right names only on the second pass, when it is
+		// known which paths are read.
+		if res, def, err = c.lowerTarget(ctx, target); err != nil {
+			return nil, err
+		}
+		c.whole, c.wholeDef = res, def
 	}
 	stages, err := c.below(ctx, target)
 	if err != nil {
@@ -70,6 +84,27 @@ func (b *build) compileTarget(ctx context.Context, platform *ocispecs.Platform, 
 	return &compiled{platform: platform, result: res, stage: stage}, nil
 }
 
+func (c *compiler) lowerTarget(ctx context.Context, target *decl) (*dockerfile2llb.Result, *pb.Definition, error) {
+	sc, err := c.stageClient(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	l, err := c.lower(ctx, sc, target)
+	if err != nil {
+		return nil, nil, err
+	}
+	return l.result, l.def, nil
+}
+
+// convertOpt is what every lowering for the compiler's platform starts from.
+func (c *compiler) convertOpt(ctx context.Context) dockerfile2llb.ConvertOpt {
+	opt := c.build.convertOpt(ctx)
+	opt.Config, opt.Client = c.ui.Config, c.ui
+	opt.BuildArgs = maps.Clone(opt.BuildArgs)
+	opt.TargetPlatform = c.platform
+	return opt
+}
+
 // marshal serialises a state. The id of local sources is that of the session
 // rather than one drawn per call: stages that read the same directory then have
 // the same operation, and BuildKit transfers it once.
@@ -78,16 +113,24 @@ func (b *build) marshal(ctx context.Context, st llb.State) (*pb.Definition, erro
 	if err != nil {
 		return nil, fmt.Errorf("marshalling llb: %w", err)
 	}
-	return def.ToPB(), nil
+	out := def.ToPB()
+	b.relocateAll(out)
+	return out, nil
 }
 
 // compiler lowers the stages below the target for one platform.
 type compiler struct {
 	*build
+	// client, ui and opts are the build's, or where nested builds stand for names,
+	// show those as inputs.
+	client   gwclient.Client
+	ui       *dockerui.Client
+	opts     map[string]string
 	file     *file
 	platform *ocispecs.Platform
 	whole    *dockerfile2llb.Result
 	wholeDef *pb.Definition
+	nested   map[nestedKey]*graph.Stage
 }
 
 // below lowers all stages that target reads, directly or not, and returns them
@@ -108,7 +151,9 @@ func (c *compiler) below(ctx context.Context, target *decl) (map[*decl]*graph.St
 	eg.SetLimit(runtime.GOMAXPROCS(0))
 	for i, d := range order {
 		eg.Go(func() error {
-			lowered[i] = c.lower(ctx, sc, d)
+			// A stage that cannot be lowered alone, although it could be as part of the
+			// whole, stays part of its readers.
+			lowered[i], _ = c.lower(ctx, sc, d)
 			return nil
 		})
 	}
@@ -198,24 +243,21 @@ type lowering struct {
 	def    *pb.Definition
 }
 
-// lower returns nil for a stage that cannot be lowered alone although it could be
-// as part of the whole: it stays part of its readers.
-func (c *compiler) lower(ctx context.Context, sc *stageClient, d *decl) *lowering {
+func (c *compiler) lower(ctx context.Context, sc *stageClient, d *decl) (*lowering, error) {
 	opt := c.convertOpt(ctx)
 	opt.Client = sc.ui
-	opt.TargetPlatform = c.platform
 	opt.Target = d.name
 	opt.Warn = nil
 	opt.BuildArgs = c.stageArgs(opt.BuildArgs)
 	res, err := dockerfile2llb.Dockerfile2LLB(ctx, c.file.text, opt)
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	def, err := c.marshal(ctx, res.State)
 	if err != nil {
-		return nil
+		return nil, err
 	}
-	return &lowering{result: res, def: def}
+	return &lowering{result: res, def: def}, nil
 }
 
 // stageArgs pins the arguments whose value depends on the target or takes a
@@ -266,7 +308,7 @@ func (c *compiler) stage(d *decl, platform ocispecs.Platform, res *dockerfile2ll
 	}
 	return graph.NewStage(graph.Spec{
 		Name:       d.name,
-		Pos:        graph.Pos{File: c.src.Filename, Line: line(d.stage.Location)},
+		Pos:        c.pos(d.stage.Location),
 		Platform:   img.Platform,
 		Definition: def,
 		Config:     config,
@@ -286,9 +328,14 @@ func (c *compiler) inputs(d *decl, stages map[*decl]*graph.Stage) []graph.Input 
 	seen := map[*decl]bool{}
 	var add func(d *decl)
 	add = func(d *decl) {
+		for _, n := range d.names {
+			if s := c.nested[c.nestedKey(n)]; s != nil {
+				out = append(out, graph.Input{Stage: s, Kind: n.kind, Pos: c.pos(n.loc)})
+			}
+		}
 		for _, r := range d.reads {
 			if s := stages[r.decl]; s != nil {
-				out = append(out, graph.Input{Stage: s, Kind: r.kind, Pos: graph.Pos{File: c.src.Filename, Line: r.line}})
+				out = append(out, graph.Input{Stage: s, Kind: r.kind, Pos: c.pos(r.loc)})
 			} else if !seen[r.decl] && !c.replaced(r.decl) {
 				seen[r.decl] = true
 				add(r.decl)

@@ -133,7 +133,7 @@ var compileCases = map[string]struct {
 func compileCase(t *testing.T, text string, opts map[string]string) (*graph.Graph, *gateway, error) {
 	t.Helper()
 	gw := newGateway(t, map[string]string{"Dockerfile": text, "one": "1", "two": "2", ".dockerignore": "*.md\n"}, opts)
-	g, err := Compile(context.Background(), gw)
+	g, err := Compile(context.Background(), gw, Options{})
 	return g, gw.(*frontend.Files).Client.(*gateway), err
 }
 
@@ -170,7 +170,7 @@ func TestStagesAreParts(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ctx := context.Background()
 			gw := newGateway(t, map[string]string{"Dockerfile": c.text, "one": "1", "two": "2"}, c.opts)
-			b, err := newBuild(ctx, gw)
+			b, err := newBuild(ctx, gw, Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -190,7 +190,7 @@ func TestStagesAreParts(t *testing.T) {
 			for _, dt := range def.Def {
 				ops[digest.FromBytes(dt)] = true
 			}
-			g, err := Compile(ctx, gw)
+			g, err := Compile(ctx, gw, Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -312,7 +312,7 @@ func FuzzParseFile(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		gw := newGateway(t, map[string]string{"Dockerfile": text, "one": "1"}, nil)
-		g, err := Compile(context.Background(), gw)
+		g, err := Compile(context.Background(), gw, Options{})
 		if err != nil || g == nil {
 			return
 		}
@@ -339,7 +339,7 @@ func BenchmarkCompile(b *testing.B) {
 	dir := b.TempDir()
 	writeFile(b, dir, "Dockerfile", text.String())
 	for b.Loop() {
-		if _, err := Compile(context.Background(), open(dir, nil)); err != nil {
+		if _, err := Compile(context.Background(), open(dir, nil), Options{}); err != nil {
 			b.Fatal(err)
 		}
 	}

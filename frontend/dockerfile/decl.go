@@ -27,13 +27,22 @@ type decl struct {
 	platform *ocispecs.Platform
 	stage    instructions.Stage
 	reads    []read
+	names    []name
 }
 
 // read is a reference from one stage to another.
 type read struct {
 	decl *decl
 	kind graph.InputKind
-	line int
+	loc  []parser.Range
+}
+
+// name is a reference from a stage to something that is no stage of the file.
+type name struct {
+	name     string
+	platform *ocispecs.Platform
+	kind     graph.InputKind
+	loc      []parser.Range
 }
 
 // file is a parsed Dockerfile with the stages' references to each other. It
@@ -71,7 +80,9 @@ func parseFile(text []byte, args map[string]string, env *llb.EnvList) (*file, er
 		}
 		// FROM sees the stages before it, by exact name; COPY and RUN see all.
 		if b := byName[base]; b != nil {
-			d.reads = append(d.reads, read{decl: b, kind: graph.InputBase, line: line(st.Location)})
+			d.reads = append(d.reads, read{decl: b, kind: graph.InputBase, loc: st.Location})
+		} else {
+			d.names = append(d.names, name{name: base, platform: d.platform, kind: graph.InputBase, loc: st.Location})
 		}
 		if d.named {
 			if other := byName[strings.ToLower(st.Name)]; other != nil {
@@ -98,17 +109,20 @@ func (f *file) commandReads(d *decl, cmd instructions.Command, byName map[string
 		if i, err := strconv.Atoi(c.From); err == nil && i >= 0 && i < len(f.decls) {
 			from = f.decls[i]
 		}
-		d.read(from, graph.InputCopy, line(c.Location()))
+		d.read(from, c.From, graph.InputCopy, c.Location())
 	case *instructions.RunCommand:
 		for _, m := range instructions.GetMounts(c) {
-			d.read(byName[strings.ToLower(m.From)], graph.InputMount, line(c.Location()))
+			d.read(byName[strings.ToLower(m.From)], m.From, graph.InputMount, c.Location())
 		}
 	}
 }
 
-func (d *decl) read(from *decl, kind graph.InputKind, line int) {
-	if from != nil && from.index < d.index {
-		d.reads = append(d.reads, read{decl: from, kind: kind, line: line})
+func (d *decl) read(from *decl, named string, kind graph.InputKind, loc []parser.Range) {
+	switch {
+	case from == nil && named != "":
+		d.names = append(d.names, name{name: named, kind: kind, loc: loc})
+	case from != nil && from.index < d.index:
+		d.reads = append(d.reads, read{decl: from, kind: kind, loc: loc})
 	}
 }
 
@@ -176,11 +190,4 @@ func (f *file) target(name string) *decl {
 		}
 	}
 	return nil
-}
-
-func line(loc []parser.Range) int {
-	if len(loc) == 0 {
-		return 0
-	}
-	return loc[0].Start.Line
 }

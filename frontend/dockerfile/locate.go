@@ -6,6 +6,8 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 	"github.com/moby/buildkit/solver/errdefs"
 	"github.com/moby/buildkit/solver/pb"
+
+	"github.com/zlayer-dev/zlayer/graph"
 )
 
 // locate turns the line ranges that the parser and the lowering attach to their
@@ -33,21 +35,65 @@ func (b *build) withSource(err error, loc []parser.Range) error {
 			Language:   sm.Language,
 			Definition: sm.Definition.ToPB(),
 		},
-		Ranges: pbRanges(loc),
+		Ranges: b.ranges(loc),
 	})
 }
 
-func pbRanges(loc []parser.Range) []*pb.Range {
+// ranges translates lines of the Dockerfile to those of the file the user wrote.
+func (b *build) ranges(loc []parser.Range) []*pb.Range {
 	if loc == nil {
 		return nil
 	}
 	out := make([]*pb.Range, len(loc))
 	for i, r := range loc {
 		out[i] = &pb.Range{Start: pbPosition(r.Start), End: pbPosition(r.End)}
+		b.relocate(out[i])
 	}
 	return out
 }
 
 func pbPosition(p parser.Position) *pb.Position {
 	return &pb.Position{Line: int32(p.Line), Character: int32(p.Character)}
+}
+
+// relocate moves a range from the Dockerfile to the text it stands for.
+func (b *build) relocate(r *pb.Range) {
+	if b.Text == nil || r.Start == nil {
+		return
+	}
+	start := b.Text.Pos(int(r.Start.Line))
+	end := start
+	if r.End != nil && r.End.Line > r.Start.Line {
+		end = b.Text.Pos(int(r.End.Line))
+	}
+	last := max(end.Line, end.EndLine, start.Line)
+	r.Start = &pb.Position{Line: int32(start.Line), Character: int32(max(start.Column-1, 0))}
+	r.End = &pb.Position{Line: int32(last)}
+}
+
+// relocateAll does so for every operation of a definition.
+func (b *build) relocateAll(def *pb.Definition) {
+	if b.Text == nil || def.Source == nil {
+		return
+	}
+	for _, locs := range def.Source.Locations {
+		for _, l := range locs.Locations {
+			for _, r := range l.Ranges {
+				b.relocate(r)
+			}
+		}
+	}
+}
+
+// pos is where an instruction of the Dockerfile stands.
+func (b *build) pos(loc []parser.Range) graph.Pos {
+	rs := b.ranges(loc)
+	if len(rs) == 0 || rs[0].Start == nil {
+		return graph.Pos{File: b.src.Filename}
+	}
+	p := graph.Pos{File: b.src.Filename, Line: int(rs[0].Start.Line)}
+	if b.Text != nil && rs[0].Start.Character > 0 {
+		p.Column = int(rs[0].Start.Character) + 1
+	}
+	return p
 }

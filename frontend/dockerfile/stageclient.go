@@ -8,7 +8,6 @@ import (
 
 	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/frontend/dockerui"
-	gwclient "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/solver/pb"
 )
 
@@ -17,10 +16,8 @@ import (
 // each ask for the paths they read, which makes as many different sources, and
 // as many transfers, of one directory.
 type stageClient struct {
-	gwclient.Client
-	ui     *dockerui.Client
-	opts   map[string]string
-	inputs map[string]llb.State
+	inputClient
+	ui *dockerui.Client
 }
 
 const (
@@ -30,8 +27,8 @@ const (
 )
 
 func (c *compiler) stageClient(ctx context.Context) (*stageClient, error) {
-	sc := &stageClient{Client: c.client, opts: maps.Clone(c.opts), inputs: map[string]llb.State{}}
-	locals, err := localStates(c.wholeDef)
+	sc := &stageClient{inputClient: inputClient{Client: c.client, opts: maps.Clone(c.opts), inputs: map[string]llb.State{}}}
+	locals, err := localStates(c.wholeDef, c.Local)
 	if err != nil {
 		return nil, err
 	}
@@ -62,30 +59,10 @@ func (c *compiler) stageClient(ctx context.Context) (*stageClient, error) {
 	return sc, err
 }
 
-// BuildOpts implements gwclient.Client.
-func (sc *stageClient) BuildOpts() gwclient.BuildOpts {
-	bo := sc.Client.BuildOpts()
-	bo.Opts = sc.opts
-	return bo
-}
-
-// Inputs implements gwclient.Client.
-func (sc *stageClient) Inputs(ctx context.Context) (map[string]llb.State, error) {
-	in, err := sc.Client.Inputs(ctx)
-	if err != nil {
-		return nil, err
-	}
-	in = maps.Clone(in)
-	if in == nil {
-		in = map[string]llb.State{}
-	}
-	maps.Copy(in, sc.inputs)
-	return in, nil
-}
-
-// localStates rebuilds the local sources of a definition, by name. A name that
-// occurs with different attributes is left out: there is no one state for it.
-func localStates(def *pb.Definition) (map[string]llb.State, error) {
+// localStates rebuilds the local sources of a definition, by name; the states may
+// have another name. A name that occurs with different attributes is left out:
+// there is no one state for it.
+func localStates(def *pb.Definition, rename func(string) string) (map[string]llb.State, error) {
 	states, seen := map[string]llb.State{}, map[string]bool{}
 	for _, dt := range def.Def {
 		var op pb.Op
@@ -105,7 +82,11 @@ func localStates(def *pb.Definition) (map[string]llb.State, error) {
 			continue
 		}
 		seen[name] = true
-		if st, ok := localState(name, src.Attrs, op.Platform); ok {
+		as := name
+		if rename != nil {
+			as = rename(name)
+		}
+		if st, ok := localState(as, src.Attrs, op.Platform); ok {
 			states[name] = st
 		}
 	}

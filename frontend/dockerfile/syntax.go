@@ -40,7 +40,7 @@ func (b *build) external() (s syntax, ok bool) {
 		ref, _, _ := strings.Cut(strings.TrimSpace(arg), " ")
 		return syntax{ref: ref, cmdline: arg}, !Builtin(ref)
 	}
-	ref, cmdline, loc, found := parser.DetectSyntax(b.src.Data)
+	ref, cmdline, loc, found := parser.DetectSyntax(b.text)
 	if !found || Builtin(ref) {
 		return syntax{}, false
 	}

@@ -1,0 +1,161 @@
+package dockerfile
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"strconv"
+	"strings"
+
+	"github.com/containerd/platforms"
+	"github.com/distribution/reference"
+	"github.com/moby/buildkit/client/llb"
+	"github.com/moby/buildkit/exporter/containerimage/exptypes"
+	gwclient "github.com/moby/buildkit/frontend/gateway/client"
+
+	"github.com/zlayer-dev/zlayer/graph"
+)
+
+// nestedKey is what a nested build is asked for by.
+type nestedKey struct {
+	name, platform string
+}
+
+// nestedKey normalises a name as dockerui does when it looks for a named context.
+func (c *compiler) nestedKey(n name) nestedKey {
+	k := nestedKey{name: n.name}
+	if named, err := reference.ParseNormalizedNamed(n.name); err == nil {
+		k.name = strings.TrimSuffix(reference.FamiliarString(named), ":latest")
+	}
+	p := n.platform
+	if p == nil {
+		p = c.platform
+	}
+	if p == nil {
+		d := platforms.DefaultSpec()
+		p = &d
+	}
+	k.platform = platforms.FormatAll(platforms.Normalize(*p))
+	return k
+}
+
+// nest asks for the nested builds that target and the stages below it name, and
+// shows them to the lowering as named contexts, which is how a state and its image
+// config can stand for an image.
+func (c *compiler) nest(ctx context.Context, target *decl) error {
+	if c.Nested == nil {
+		return nil
+	}
+	c.nested = map[nestedKey]*graph.Stage{}
+	for _, d := range append(c.reached(target), target) {
+		for _, n := range d.names {
+			k := c.nestedKey(n)
+			if _, asked := c.nested[k]; asked || strings.EqualFold(n.name, "scratch") {
+				continue
+			}
+			p := n.platform
+			if p == nil {
+				p = c.platform
+			}
+			s, err := c.Nested(ctx, Reference{Name: n.name, Platform: p, Kind: n.kind, Pos: c.pos(n.loc)})
+			if err != nil {
+				return err
+			}
+			c.nested[k] = s
+		}
+	}
+	return c.showNested(ctx)
+}
+
+// reached lists every stage below target, with or without a stage of its own.
+func (c *compiler) reached(target *decl) []*decl {
+	var out []*decl
+	seen := map[*decl]bool{target: true}
+	var walk func(d *decl)
+	walk = func(d *decl) {
+		for _, r := range d.reads {
+			if !seen[r.decl] && !c.replaced(r.decl) {
+				seen[r.decl] = true
+				walk(r.decl)
+				out = append(out, r.decl)
+			}
+		}
+	}
+	if !c.replaced(target) {
+		walk(target)
+	}
+	return out
+}
+
+// showNested replaces the client by one whose inputs are the nested builds.
+func (c *compiler) showNested(ctx context.Context) error {
+	nc := &inputClient{Client: c.client, opts: maps.Clone(c.opts), inputs: map[string]llb.State{}}
+	for k, s := range c.nested {
+		if s == nil {
+			continue
+		}
+		id := "zlayer-nested-" + strconv.Itoa(len(nc.inputs))
+		st, err := stageState(s)
+		if err != nil {
+			return err
+		}
+		nc.inputs[id] = st
+		nc.opts["context:"+k.name+"::"+k.platform] = "input:" + id
+		meta, err := json.Marshal(map[string][]byte{exptypes.ExporterImageConfigKey: s.Config})
+		if err != nil {
+			return err
+		}
+		nc.opts["input-metadata:"+id] = string(meta)
+	}
+	if len(nc.inputs) == 0 {
+		return nil
+	}
+	ui, _, err := c.read(ctx, nc)
+	if err != nil {
+		return err
+	}
+	c.client, c.ui, c.opts = nc, ui, nc.opts
+	return nil
+}
+
+// stageState is a stage's file system as a state to build on.
+func stageState(s *graph.Stage) (llb.State, error) {
+	if s.Terminal() {
+		return llb.Scratch(), nil
+	}
+	op, err := llb.NewDefinitionOp(s.Definition)
+	if err != nil {
+		return llb.State{}, fmt.Errorf("reading the definition of stage %q: %w", s.Name, err)
+	}
+	return llb.NewState(op), nil
+}
+
+// inputClient is a gateway with more inputs.
+type inputClient struct {
+	gwclient.Client
+	opts   map[string]string
+	inputs map[string]llb.State
+}
+
+// BuildOpts implements gwclient.Client.
+func (c *inputClient) BuildOpts() gwclient.BuildOpts {
+	bo := c.Client.BuildOpts()
+	bo.Opts = c.opts
+	return bo
+}
+
+// Inputs implements gwclient.Client.
+func (c *inputClient) Inputs(ctx context.Context) (map[string]llb.State, error) {
+	in, err := c.Client.Inputs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all := maps.Clone(c.inputs)
+	for k, v := range in {
+		if _, ours := all[k]; !ours {
+			all[k] = v
+		}
+	}
+	return all, nil
+}
