@@ -301,12 +301,12 @@ func (s *Store) selectPlatform(ctx context.Context, desc ocispecs.Descriptor, pl
 // from the config where the index does not say it; attestations left out.
 func (s *Store) platformManifests(ctx context.Context, desc ocispecs.Descriptor) ([]ocispecs.Descriptor, error) {
 	var list []ocispecs.Descriptor
-	err := s.walk(ctx, desc, func(d ocispecs.Descriptor) error {
+	err := s.walk(ctx, desc, func(d ocispecs.Descriptor, raw []byte) error {
 		if !isManifest(d.MediaType) || isAttestation(d) {
 			return nil
 		}
 		if d.Platform == nil {
-			p, err := s.configPlatform(d)
+			p, err := s.configPlatform(raw)
 			if err != nil {
 				return err
 			}
@@ -319,9 +319,9 @@ func (s *Store) platformManifests(ctx context.Context, desc ocispecs.Descriptor)
 }
 
 // configPlatform is nil for an artifact, whose config is no image's.
-func (s *Store) configPlatform(d ocispecs.Descriptor) (*ocispecs.Platform, error) {
+func (s *Store) configPlatform(manifest []byte) (*ocispecs.Platform, error) {
 	var m ocispecs.Manifest
-	if err := s.readJSON(d, maxManifestBytes, &m); err != nil {
+	if err := json.Unmarshal(manifest, &m); err != nil {
 		return nil, err
 	}
 	if !isImageConfig(m.Config.MediaType) {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -71,17 +72,12 @@ func (s *Store) summary(ctx context.Context, root ocispecs.Descriptor, o ListOpt
 	if o.Unpacked {
 		sum.Unpacked = 0
 	}
-	known := map[digest.Digest]bool{}
-	sum.Err = s.walk(ctx, root, func(d ocispecs.Descriptor) error {
+	sum.Err = s.walk(ctx, root, func(d ocispecs.Descriptor, raw []byte) error {
 		sum.Size += d.Size
-		known[d.Digest] = true
-		if isIndex(d.MediaType) || isManifest(d.MediaType) {
-			if isManifest(d.MediaType) && !isAttestation(d) {
-				return s.summarise(d, &sum)
-			}
-			return nil
+		if isManifest(d.MediaType) && !isAttestation(d) {
+			return s.summarise(d, raw, &sum)
 		}
-		if err := s.present(d); err != nil {
+		if err := s.present(d, raw); err != nil {
 			return err
 		}
 		if o.Unpacked && images.IsLayerType(d.MediaType) {
@@ -98,10 +94,10 @@ func (s *Store) summary(ctx context.Context, root ocispecs.Descriptor, o ListOpt
 }
 
 // summarise adds what one image's config says.
-func (s *Store) summarise(d ocispecs.Descriptor, sum *Summary) error {
+func (s *Store) summarise(d ocispecs.Descriptor, raw []byte, sum *Summary) error {
 	sum.Manifests++
 	var m ocispecs.Manifest
-	if err := s.readJSON(d, maxManifestBytes, &m); err != nil {
+	if err := json.Unmarshal(raw, &m); err != nil {
 		return err
 	}
 	if !isImageConfig(m.Config.MediaType) {

@@ -53,9 +53,9 @@ func (s *Store) importNormal(ctx context.Context, desc ocispecs.Descriptor, name
 	}
 	defer unlock()
 	algorithms := map[digest.Algorithm]bool{}
-	err = s.walk(ctx, desc, func(d ocispecs.Descriptor) error {
+	err = s.walk(ctx, desc, func(d ocispecs.Descriptor, raw []byte) error {
 		algorithms[d.Digest.Algorithm()] = true
-		return s.present(d)
+		return s.present(d, raw)
 	})
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -97,12 +98,12 @@ func (s *Store) inspect(ctx context.Context, root ocispecs.Descriptor, in *Inspe
 			return err
 		}
 	}
-	return s.walk(ctx, root, func(d ocispecs.Descriptor) error {
+	return s.walk(ctx, root, func(d ocispecs.Descriptor, raw []byte) error {
 		if isForeign(d) && !s.has(d.Digest) {
 			in.Foreign = append(in.Foreign, d)
 			return nil
 		}
-		if err := s.present(d); err != nil {
+		if err := s.present(d, raw); err != nil {
 			return err
 		}
 		in.Size += d.Size
@@ -112,15 +113,15 @@ func (s *Store) inspect(ctx context.Context, root ocispecs.Descriptor, in *Inspe
 			return err
 		}
 		if isManifest(d.MediaType) {
-			return s.inspectManifest(ctx, d, in)
+			return s.inspectManifest(ctx, d, raw, in)
 		}
 		return nil
 	})
 }
 
-func (s *Store) inspectManifest(ctx context.Context, d ocispecs.Descriptor, in *Inspection) error {
+func (s *Store) inspectManifest(ctx context.Context, d ocispecs.Descriptor, raw []byte, in *Inspection) error {
 	var m ocispecs.Manifest
-	if err := s.readJSON(d, maxManifestBytes, &m); err != nil {
+	if err := json.Unmarshal(raw, &m); err != nil {
 		return err
 	}
 	if isAttestation(d) || !isImageConfig(m.Config.MediaType) {

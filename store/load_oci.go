@@ -167,7 +167,7 @@ func (a *archive) cutIndex(desc ocispecs.Descriptor, raw []byte, kept []ocispecs
 func (a *archive) present(d ocispecs.Descriptor) error {
 	f := a.blobs[d.Digest]
 	if f == nil {
-		return a.store.present(d)
+		return a.store.present(d, nil)
 	}
 	if f.size != d.Size {
 		return &BlobError{Digest: d.Digest, MediaType: d.MediaType, Err: fmt.Errorf("%w: it has %d bytes, not %d", ErrDamaged, f.size, d.Size)}
@@ -177,12 +177,7 @@ func (a *archive) present(d ocispecs.Descriptor) error {
 
 // commitBelow puts everything below desc into the store.
 func (a *archive) commitBelow(ctx context.Context, desc ocispecs.Descriptor) error {
-	if f := a.blobs[desc.Digest]; f != nil {
-		if err := a.commit(ctx, f); err != nil {
-			return err
-		}
-	}
-	return a.store.walk(ctx, desc, func(d ocispecs.Descriptor) error {
+	return walk(ctx, desc, a.bytes, func(d ocispecs.Descriptor, _ []byte) error {
 		if f := a.blobs[d.Digest]; f != nil {
 			return a.commit(ctx, f)
 		}

@@ -106,11 +106,11 @@ func (s *Store) pushTarget(ctx context.Context, ref string, o PushOptions) (ocis
 // whether all of it is there to be sent.
 func (s *Store) pushSize(ctx context.Context, desc ocispecs.Descriptor) (int64, error) {
 	var total int64
-	err := s.walk(ctx, desc, func(d ocispecs.Descriptor) error {
+	err := s.walk(ctx, desc, func(d ocispecs.Descriptor, raw []byte) error {
 		if !isForeign(d) {
 			total += d.Size
 		}
-		return s.present(d)
+		return s.present(d, raw)
 	})
 	return total, err
 }
@@ -128,7 +128,7 @@ func (s *Store) mountSources(ctx context.Context, desc ocispecs.Descriptor, targ
 		return nil
 	}
 	wanted := map[digest.Digest]bool{}
-	if s.walk(ctx, desc, func(d ocispecs.Descriptor) error { wanted[d.Digest] = true; return nil }) != nil {
+	if s.walk(ctx, desc, func(d ocispecs.Descriptor, _ []byte) error { wanted[d.Digest] = true; return nil }) != nil {
 		return nil
 	}
 	found := mounts{}
@@ -142,9 +142,9 @@ func (s *Store) mountSources(ctx context.Context, desc ocispecs.Descriptor, targ
 			continue
 		}
 		// A damaged image is no source, but no reason to fail either.
-		_ = s.walk(ctx, entry, func(d ocispecs.Descriptor) error {
+		_ = s.walk(ctx, entry, func(d ocispecs.Descriptor, raw []byte) error {
 			h, err := v1.NewHash(d.Digest.String())
-			if err != nil || !wanted[d.Digest] || isIndex(d.MediaType) || isManifest(d.MediaType) {
+			if err != nil || !wanted[d.Digest] || raw != nil {
 				return nil
 			}
 			if _, ok := found[h]; !ok {

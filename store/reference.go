@@ -173,7 +173,7 @@ func appendDigest(list []ocispecs.Descriptor, d ocispecs.Descriptor) []ocispecs.
 func (s *Store) findBelow(ctx context.Context, idx *ocispecs.Index, q query) ([]ocispecs.Descriptor, error) {
 	var found []ocispecs.Descriptor
 	for _, root := range idx.Manifests {
-		err := s.walk(ctx, root, func(d ocispecs.Descriptor) error {
+		err := s.walk(ctx, root, func(d ocispecs.Descriptor, raw []byte) error {
 			if (isManifest(d.MediaType) || isIndex(d.MediaType)) && d.Digest != root.Digest && q.matchesDigest(d.Digest) {
 				found = appendDigest(found, d)
 			}
@@ -181,8 +181,7 @@ func (s *Store) findBelow(ctx context.Context, idx *ocispecs.Index, q query) ([]
 				return nil
 			}
 			var m ocispecs.Manifest
-			raw, err := s.readBlob(d, maxManifestBytes)
-			if err == nil && json.Unmarshal(raw, &m) == nil && q.matchesDigest(m.Config.Digest) {
+			if json.Unmarshal(raw, &m) == nil && q.matchesDigest(m.Config.Digest) {
 				found = appendDigest(found, d)
 			}
 			return nil

@@ -135,7 +135,7 @@ func (s *Store) save(ctx context.Context, tw *tar.Writer, list []saved, format F
 	}
 	done := map[digest.Digest]bool{}
 	for _, img := range list {
-		err := s.walk(ctx, img.desc, func(d ocispecs.Descriptor) error {
+		err := s.walk(ctx, img.desc, func(d ocispecs.Descriptor, _ []byte) error {
 			if done[d.Digest] || isForeign(d) && !s.has(d.Digest) {
 				return nil
 			}

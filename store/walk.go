@@ -179,9 +179,16 @@ func plainJSON(err error) error {
 	return fmt.Errorf("%q is a JSON %s", wrong.Field, wrong.Value)
 }
 
+// visitor is called with a blob, and its bytes if it is a manifest or index.
+type visitor func(d ocispecs.Descriptor, raw []byte) error
+
 // walk visits everything below and including root once, parents first. Manifests
 // and indexes are read, and so verified; other blobs are the visitor's to check.
-func (s *Store) walk(ctx context.Context, root ocispecs.Descriptor, visit func(ocispecs.Descriptor) error) error {
+func (s *Store) walk(ctx context.Context, root ocispecs.Descriptor, visit visitor) error {
+	return walk(ctx, root, s.readBlob, visit)
+}
+
+func walk(ctx context.Context, root ocispecs.Descriptor, read func(ocispecs.Descriptor, int64) ([]byte, error), visit visitor) error {
 	seen := map[digest.Digest]bool{root.Digest: true}
 	for stack := []ocispecs.Descriptor{root}; len(stack) > 0; {
 		d := stack[len(stack)-1]
@@ -189,14 +196,17 @@ func (s *Store) walk(ctx context.Context, root ocispecs.Descriptor, visit func(o
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if err := visit(d); err != nil {
-			return err
-		}
 		if !isIndex(d.MediaType) && !isManifest(d.MediaType) {
+			if err := visit(d, nil); err != nil {
+				return err
+			}
 			continue
 		}
-		raw, err := s.readBlob(d, maxManifestBytes)
+		raw, err := read(d, maxManifestBytes)
 		if err != nil {
+			return err
+		}
+		if err := visit(d, raw); err != nil {
 			return err
 		}
 		list, err := children(d.MediaType, raw)
@@ -213,8 +223,12 @@ func (s *Store) walk(ctx context.Context, root ocispecs.Descriptor, visit func(o
 	return nil
 }
 
-// present checks that a blob's file is there with its size.
-func (s *Store) present(d ocispecs.Descriptor) error {
+// present checks that a blob's file is there with its size. It is a visitor: what
+// was read already is there.
+func (s *Store) present(d ocispecs.Descriptor, raw []byte) error {
+	if raw != nil {
+		return nil
+	}
 	fi, err := os.Stat(s.blobPath(d.Digest))
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && isForeign(d):
@@ -246,12 +260,9 @@ func (s *Store) Verify(ctx context.Context, ref string) error {
 	if err != nil {
 		return err
 	}
-	err = s.walk(ctx, root, func(d ocispecs.Descriptor) error {
-		if err := s.present(d); err != nil {
+	err = s.walk(ctx, root, func(d ocispecs.Descriptor, raw []byte) error {
+		if err := s.present(d, raw); err != nil || raw != nil {
 			return err
-		}
-		if isIndex(d.MediaType) || isManifest(d.MediaType) {
-			return nil // walk does
 		}
 		r, err := s.openVerified(d)
 		if errors.Is(err, ErrMissing) && isForeign(d) {
