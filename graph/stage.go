@@ -3,7 +3,6 @@ package graph
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -96,7 +95,8 @@ type Stage struct {
 	// empty for scratch.
 	Head digest.Digest
 	// Steps are the operations that belong to this stage and to none of its
-	// inputs, inputs first.
+	// inputs, inputs first. Stages that begin alike share steps when neither reads
+	// the other.
 	Steps []Step
 	// Sources are what the stage's own steps read, in the order of Steps.
 	Sources []Source
@@ -171,7 +171,7 @@ func decode(def *pb.Definition) ([]op, *pb.Input, error) {
 
 // own fills Steps and Sources with the operations no input has.
 func (s *Stage) own(ops []op) {
-	theirs := s.inputSteps()
+	theirs := s.inputOps(ops)
 	for _, o := range ops {
 		if theirs[o.digest] {
 			continue
@@ -189,24 +189,35 @@ func (s *Stage) own(ops []op) {
 	}
 }
 
-// inputSteps gives the steps of everything below s. What it walks is about what
-// the definition of s holds anyway.
-func (s *Stage) inputSteps() map[digest.Digest]bool {
-	seen, visited := map[digest.Digest]bool{}, map[*Stage]bool{}
-	todo := slices.Clone(s.InputStages())
+// inputOps gives the operations that are part of an input: its head and everything
+// below. So the walk stays within the stage's own definition, however many stages lie
+// below it.
+func (s *Stage) inputOps(ops []op) map[digest.Digest]bool {
+	if len(s.inputs) == 0 {
+		return nil
+	}
+	byDigest := make(map[digest.Digest]op, len(ops))
+	for _, o := range ops {
+		byDigest[o.digest] = o
+	}
+	theirs := map[digest.Digest]bool{}
+	var todo []digest.Digest
+	for _, in := range s.inputs {
+		todo = append(todo, in.Head)
+	}
 	for len(todo) > 0 {
-		in := todo[len(todo)-1]
+		d := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
-		if visited[in] {
+		o, ok := byDigest[d]
+		if !ok || theirs[d] {
 			continue
 		}
-		visited[in] = true
-		for _, st := range in.Steps {
-			seen[st.Digest] = true
+		theirs[d] = true
+		for _, in := range o.Inputs {
+			todo = append(todo, digest.Digest(in.Digest))
 		}
-		todo = append(todo, in.InputStages()...)
 	}
-	return seen
+	return theirs
 }
 
 func (s *Stage) identity(head *pb.Input) digest.Digest {

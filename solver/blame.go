@@ -17,11 +17,11 @@ type cause struct {
 // skips what hangs on it.
 func (r *run) fail(n *node, err error) {
 	c := r.blame(n, err)
-	if n != c.node {
-		r.mark(n, skipped, c.err)
-	}
 	if c.node.state != failed && c.node.state != skipped {
 		r.mark(c.node, failed, c.err)
+	}
+	if n != c.node {
+		r.mark(n, skipped, c.err)
 	}
 	if r.failFast {
 		r.stop(c.err)

@@ -9,10 +9,14 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/solver/errdefs"
 	digest "github.com/opencontainers/go-digest"
 
 	gwclient "github.com/moby/buildkit/frontend/gateway/client"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/zlayer-dev/zlayer/graph"
 	"github.com/zlayer-dev/zlayer/solver"
@@ -30,20 +34,29 @@ type solve struct {
 	err     error
 }
 
-func start(t *testing.T, ctx context.Context, s solver.Solver, g *graph.Graph) *solve {
-	t.Helper()
+func prepare(t *testing.T) *solve {
 	b := &solve{t: t, done: make(chan struct{})}
 	b.tracker = &solver.Tracker{Events: func(e solver.Event) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		b.events = append(b.events, e)
 	}}
+	return b
+}
+
+func (b *solve) start(ctx context.Context, s solver.Solver, g *graph.Graph) {
 	s.Tracker = b.tracker
 	go func() {
 		defer close(b.done)
 		b.refs, b.err = s.Solve(ctx, g)
 	}()
-	t.Cleanup(func() { <-b.done })
+	b.t.Cleanup(func() { <-b.done })
+}
+
+func start(t *testing.T, ctx context.Context, s solver.Solver, g *graph.Graph) *solve {
+	t.Helper()
+	b := prepare(t)
+	b.start(ctx, s, g)
 	return b
 }
 
@@ -270,4 +283,184 @@ func TestDemandPinsWhatRuns(t *testing.T) {
 	equal(t, "causes", causes(s.err), []string{"bad"})
 	equal(t, "ends", s.ends(), map[string]string{"bad": "failed", "good": "done", "out": "skipped"})
 	equal(t, "asked", slices.Sorted(slices.Values(x.Asked())), []string{"bad", "good", "out"})
+}
+
+func TestDemandRescuesWhatBuildKitDidNotReach(t *testing.T) {
+	bad := solvertest.Stage(t, "bad", 2)
+	never := solvertest.Stage(t, "never", 2)
+	late := solvertest.Stage(t, "late", 2, never)
+	below := solvertest.Stage(t, "below", 2, bad, late)
+	out := solvertest.Stage(t, "out", 2, below)
+	x := solvertest.New(t)
+	s := start(t, t.Context(), solver.Solver{Exec: x}, solvertest.Graph(t, out))
+	x.Fail("out", stepError(bad, 1, "bad broke"))
+	x.Done("never")
+	x.Fail("late", stepError(late, 1, "late broke"))
+	equal(t, "causes", causes(s.wait()), []string{"bad", "late"})
+	equal(t, "ends", s.ends(), map[string]string{"bad": "failed", "never": "cached", "late": "failed", "below": "skipped", "out": "skipped"})
+	equal(t, "asked", x.Asked(), []string{"out", "never", "late"})
+}
+
+func TestDemandOutputHasTheLastWord(t *testing.T) {
+	// A stage that BuildKit began and then did without fails; nobody minds.
+	a := solvertest.Stage(t, "a", 2)
+	b := solvertest.Stage(t, "b", 2)
+	out := solvertest.Stage(t, "out", 1, a, b)
+	x := solvertest.New(t)
+	s := start(t, t.Context(), solver.Solver{Exec: x}, solvertest.Graph(t, out))
+	top := x.Meet("out")
+	var script solvertest.Script
+	s.tracker.Status(script.Start(a, 1))
+	s.tracker.Status(script.Start(b, 1))
+	x.Fail("a", stepError(a, 1, "a broke"))
+	pinned := x.Meet("b") // never answered
+	top.Done()
+	if err := s.wait(); err != nil {
+		t.Error(err)
+	}
+	if pinned.Ctx.Err() == nil {
+		t.Error("b was left running")
+	}
+	equal(t, "failed", s.tracker.Counts().Failed, 0)
+}
+
+func TestOneCauseOfTwoOutputs(t *testing.T) {
+	for _, jobs := range []int{0, 4} {
+		t.Run(fmt.Sprint("jobs ", jobs), func(t *testing.T) {
+			base := solvertest.Stage(t, "base", 1)
+			one := solvertest.Stage(t, "one", 1, base)
+			two := solvertest.Stage(t, "two", 1, base)
+			x := solvertest.New(t)
+			s := start(t, t.Context(), solver.Solver{Exec: x, Jobs: jobs}, solvertest.Graph(t, one, two))
+			broken := stepError(base, 0, "base broke")
+			if jobs == 0 {
+				x.Fail("two", broken)
+				x.Fail("one", broken)
+			} else {
+				x.Fail("base", broken)
+			}
+			equal(t, "error", s.wait(), "base:1: base broke")
+			var se *solver.StageError
+			if !errors.As(s.err, &se) || se.Step == nil || se.Step.Digest != base.Head {
+				t.Errorf("got %#v, want the failure of base's step", s.err)
+			}
+			equal(t, "ends", s.ends(), map[string]string{"base": "failed", "one": "skipped", "two": "skipped"})
+		})
+	}
+}
+
+func TestSharedStepIsOneCause(t *testing.T) {
+	same := solvertest.Stage(t, "same", 1)
+	other, err := graph.NewStage(graph.Spec{Name: "other", Pos: graph.Pos{File: "other", Line: 2}, Platform: same.Platform, Definition: same.Definition, Config: []byte("{}")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, order := range [][]string{{"same", "other"}, {"other", "same"}} {
+		t.Run(order[0]+" first", func(t *testing.T) {
+			x := solvertest.New(t)
+			s := start(t, t.Context(), solver.Solver{Exec: x}, solvertest.Graph(t, same, other))
+			for _, name := range order {
+				x.Fail(name, stepError(same, 0, "broke"))
+			}
+			equal(t, "error", s.wait(), "same:1: broke")
+			equal(t, "counts", s.tracker.Counts(), "2 failed")
+		})
+	}
+}
+
+func TestErrorsWithoutTypes(t *testing.T) {
+	// A daemon whose errors arrive as bare text: the status stream says what failed.
+	bad := solvertest.Stage(t, "bad", 2)
+	out := solvertest.Stage(t, "out", 1, bad)
+	x := solvertest.New(t)
+	s := start(t, t.Context(), solver.Solver{Exec: x, FailFast: true}, solvertest.Graph(t, out))
+	top := x.Meet("out")
+	var script solvertest.Script
+	s.tracker.Status(script.Start(bad, 1))
+	s.tracker.Status(script.End(bad, 1, "exit code: 7"))
+	top.Fail(errors.New("failed to solve: exit code: 7"))
+	equal(t, "error", s.wait(), "bad:1: failed to solve: exit code: 7")
+	equal(t, "ends", s.ends(), map[string]string{"bad": "failed", "out": "skipped"})
+}
+
+func TestFailureOutsideEveryStage(t *testing.T) {
+	a := solvertest.Stage(t, "a", 1)
+	b := solvertest.Stage(t, "b", 1)
+	x := solvertest.New(t)
+	s := start(t, t.Context(), solver.Solver{Exec: x}, solvertest.Graph(t, a, b))
+	refused := errors.New("network.host is not allowed")
+	x.Fail("b", refused)
+	x.Fail("a", refused)
+	equal(t, "error", s.wait(), "a:1: network.host is not allowed")
+	if !errors.Is(s.err, refused) {
+		t.Error("the cause is not wrapped")
+	}
+	equal(t, "counts", s.tracker.Counts(), "2 failed")
+}
+
+func TestDaemonIsGone(t *testing.T) {
+	a := solvertest.Stage(t, "a", 1)
+	b := solvertest.Stage(t, "b", 1)
+	out := solvertest.Stage(t, "out", 1, a, b)
+	for _, jobs := range []int{0, 1} {
+		x := solvertest.New(t)
+		s := start(t, t.Context(), solver.Solver{Exec: x, Jobs: jobs}, solvertest.Graph(t, out))
+		gone := status.Error(codes.Unavailable, "error reading from server: EOF")
+		if jobs == 0 {
+			x.Fail("out", gone)
+		} else {
+			x.Fail("a", gone)
+		}
+		err := s.wait()
+		if !errors.Is(err, gone) || solver.Causes(err) != nil {
+			t.Errorf("got %v, want the loss of the daemon, of no stage", err)
+		}
+		equal(t, "asked", len(x.Asked()), 1)
+		equal(t, "counts", s.tracker.Counts(), "3 skipped")
+	}
+}
+
+func TestRealFailureWinsOverCancellation(t *testing.T) {
+	// Both fail for real; the first stops the build, the second is not lost.
+	a := solvertest.Stage(t, "a", 1)
+	b := solvertest.Stage(t, "b", 1)
+	x := solvertest.New(t)
+	block := &blocking{Executor: x, name: "b"}
+	s := start(t, t.Context(), solver.Solver{Exec: block, FailFast: true}, solvertest.Graph(t, a, b))
+	x.Fail("a", stepError(a, 0, "a broke"))
+	x.Meet("b").Fail(stepError(b, 0, "b broke"))
+	equal(t, "causes", causes(s.wait()), []string{"a", "b"})
+}
+
+// blocking hides the end of ctx from one stage.
+type blocking struct {
+	solver.Executor
+	name string
+}
+
+func (x *blocking) Execute(ctx context.Context, s *graph.Stage) (gwclient.Reference, error) {
+	if s.Name == x.name {
+		ctx = context.WithoutCancel(ctx)
+	}
+	return x.Executor.Execute(ctx, s)
+}
+
+func TestSolverWithoutTracker(t *testing.T) {
+	a := solvertest.Stage(t, "a", 1)
+	out := solvertest.Stage(t, "out", 1, a)
+	for _, jobs := range []int{0, 2} {
+		refs, err := (&solver.Solver{Exec: nop{}, Jobs: jobs}).Solve(t.Context(), solvertest.Graph(t, out))
+		if _, ok := refs[out.ID]; err != nil || !ok {
+			t.Errorf("got %v, %v", refs, err)
+		}
+	}
+}
+
+func TestScratchOutput(t *testing.T) {
+	empty := solvertest.StageOf(t, "empty", llb.Scratch())
+	gw := solver.Gateway{} // not called
+	refs, err := (&solver.Solver{Exec: gw}).Solve(t.Context(), solvertest.Graph(t, empty))
+	if ref, ok := refs[empty.ID]; err != nil || !ok || ref != nil {
+		t.Errorf("got %v, %v, want a nil result", refs, err)
+	}
 }
