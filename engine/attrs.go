@@ -47,6 +47,11 @@ func (j *job) setAttrs() error {
 	if r.ShmSize > 0 {
 		a["shm-size"] = strconv.FormatInt(r.ShmSize, 10)
 	}
+	if r.Root != "" {
+		if _, err := existingDir("root", r.Root); err != nil {
+			return err
+		}
+	}
 	for _, f := range []func() error{j.setPlatforms, j.setPull, j.setNetwork, j.setHosts, j.setUlimits, j.setAttests, j.setEntitlements} {
 		if err := f(); err != nil {
 			return err
@@ -175,8 +180,14 @@ func (j *job) setAttests() error {
 func (j *job) setEntitlements() error {
 	for _, a := range j.req.Allow {
 		for a := range strings.SplitSeq(a, ",") {
+			if dir, ok := strings.CutPrefix(a, "fs.read="); ok {
+				if err := j.allowRead(dir); err != nil {
+					return err
+				}
+				continue
+			}
 			if _, _, err := entitlements.Parse(a); err != nil {
-				return inputErrorf("entitlement %q is none of network.host, security.insecure and device", a)
+				return inputErrorf("entitlement %q is none of network.host, security.insecure, device and fs.read=DIR", a)
 			}
 			j.entitle(a)
 		}

@@ -92,7 +92,7 @@ func (j *job) solve(ctx context.Context, c *client.Client, touched func()) (*Res
 	tracker := &solver.Tracker{Events: sink}
 	var buildErr error
 	run := func(ctx context.Context, gw gwclient.Client) (*gwclient.Result, error) {
-		f := dockerfile.Frontend{Solve: func(ctx context.Context, req dockerfile.SolveRequest) ([]gwclient.Reference, error) {
+		f := dockerfile.Frontend{Options: newComposer(j, gw).options(), Solve: func(ctx context.Context, req dockerfile.SolveRequest) ([]gwclient.Reference, error) {
 			res.Graph = req.Graph
 			return j.solveGraph(ctx, req, tracker)
 		}}
@@ -199,7 +199,7 @@ func (e *Engine) Plan(ctx context.Context, req Request) (*graph.Graph, error) {
 	var g *graph.Graph
 	err = j.gateway(ctx, func(ctx context.Context, gw gwclient.Client) (*gwclient.Result, error) {
 		var err error
-		g, err = dockerfile.Compile(ctx, gw, dockerfile.Options{})
+		g, err = dockerfile.Compile(ctx, gw, newComposer(j, gw).options())
 		return gwclient.NewResult(), err
 	})
 	return g, err

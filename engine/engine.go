@@ -20,9 +20,10 @@ import (
 type Engine struct {
 	cfg Config
 
-	mu    sync.Mutex
-	conn  *daemon.Conn
-	store *store.Store
+	mu     sync.Mutex
+	conn   *daemon.Conn
+	store  *store.Store
+	client string // see clientID
 }
 
 // InputError is a mistake in a request or in what it refers to: nothing was

@@ -1,12 +1,14 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"regexp"
 	"strings"
 
+	"github.com/moby/buildkit/session/sshforward"
 	"github.com/moby/buildkit/solver/errdefs"
 	"github.com/moby/buildkit/util/grpcerrors"
 	"google.golang.org/grpc/codes"
@@ -66,12 +68,25 @@ var ownWords = strings.NewReplacer(
 	"failed to resolve httpcontext: ", "fetching the build context: ",
 )
 
+var (
+	missingSecret = regexp.MustCompile(`^secret (\S+): not found$`)
+	missingAgent  = regexp.MustCompile(`^no SSH key "([^"]*)" forwarded from the client$`)
+)
+
 // trimmedError is an error whose text is fit for users.
 type trimmedError struct{ err error }
 
 // Error implements error.
 func (e *trimmedError) Error() string {
-	return ownWords.Replace(noise.ReplaceAllString(e.err.Error(), ""))
+	text := ownWords.Replace(noise.ReplaceAllString(e.err.Error(), ""))
+	if m := missingSecret.FindStringSubmatch(text); m != nil {
+		return fmt.Sprintf("secret %q is required and was not given: add --secret id=%s,src=FILE", m[1], m[1])
+	}
+	if m := missingAgent.FindStringSubmatch(text); m != nil {
+		id := cmp.Or(m[1], sshforward.DefaultID)
+		return fmt.Sprintf("ssh agent %q is required and was not given: add --ssh %s", id, id)
+	}
+	return text
 }
 
 // Unwrap gives the whole error.

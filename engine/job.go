@@ -10,7 +10,6 @@ import (
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/session"
-	"github.com/tonistiigi/fsutil"
 
 	"github.com/zlayer-dev/zlayer/graph"
 )
@@ -23,10 +22,12 @@ type job struct {
 
 	// attrs are the frontend attributes.
 	attrs map[string]string
-	// mounts are the local directories the daemon may read, by local name; dirs
-	// are their paths.
-	mounts map[string]fsutil.FS
+	// locals are the local directories the daemon may read; dirs are the paths of
+	// those the build file can name.
+	locals localDirs
 	dirs   map[string]string
+	// buildDirs are the named contexts that are directories with a build file.
+	buildDirs map[string]string
 	// contextDir is the build context's directory; empty when it is not one.
 	contextDir string
 	// shownFile is the build file as the user named it, readFile as the frontend
@@ -36,7 +37,9 @@ type job struct {
 	layouts      map[string]content.Store
 	session      []session.Attachable
 	entitlements []string
-	outputs      outputs
+	// readAllowed are directories outside the root that nested builds may read.
+	readAllowed []string
+	outputs     outputs
 	// warnings are what the user should know although it does not stop the build.
 	warnings []string
 	// once: a source can be read only once, so there is no second try.
@@ -69,12 +72,13 @@ func (e *Engine) prepareCall(req Request) (*job, error) {
 
 func (e *Engine) newJob(req Request) *job {
 	return &job{
-		engine:  e,
-		req:     req,
-		attrs:   map[string]string{},
-		mounts:  map[string]fsutil.FS{},
-		dirs:    map[string]string{},
-		layouts: map[string]content.Store{},
+		engine: e,
+		req:    req,
+		attrs:  map[string]string{},
+		dirs:   map[string]string{},
+
+		buildDirs: map[string]string{},
+		layouts:   map[string]content.Store{},
 	}
 }
 
@@ -90,12 +94,8 @@ func (j *job) close() error {
 
 // mount lets the daemon read a directory under a local name.
 func (j *job) mount(name, dir string) error {
-	fs, err := fsutil.NewFS(dir)
-	if err != nil {
-		return inputErrorf("opening %s: %w", dir, err)
-	}
-	j.mounts[name], j.dirs[name] = fs, dir
-	return nil
+	j.dirs[name] = dir
+	return j.locals.add(name, dir)
 }
 
 // tempDir makes a directory that lives as long as the job.
@@ -108,15 +108,11 @@ func (j *job) tempDir() (string, error) {
 	return dir, nil
 }
 
-// sharedKey names the copy of the build context that the daemon keeps between
-// builds. It is made from the whole path: with less, the daemon takes a file of
-// one directory for that of another where size and time agree
-// (moby/buildkit#4817).
+// sharedKey is part of the name of every copy of a local directory that the
+// daemon keeps between builds. External frontends know directories only as
+// "context" and "dockerfile", so it tells build contexts apart, too.
 func (j *job) sharedKey() string {
-	if j.contextDir == "" {
-		return ""
-	}
-	sum := sha256.Sum256([]byte("zlayer.context.v1\x00" + j.contextDir))
+	sum := sha256.Sum256([]byte("zlayer.context.v1\x00" + j.engine.clientID() + "\x00" + j.contextDir))
 	return hex.EncodeToString(sum[:16])
 }
 
@@ -124,11 +120,10 @@ func (j *job) sharedKey() string {
 func (j *job) solveOpt() client.SolveOpt {
 	opt := client.SolveOpt{
 		Exports:             j.outputs.exports,
-		LocalMounts:         j.mounts,
 		OCIStores:           j.layouts,
 		SharedKey:           j.sharedKey(),
 		FrontendAttrs:       j.attrs,
-		Session:             j.session,
+		Session:             append([]session.Attachable{j.locals.attachable()}, j.session...),
 		AllowedEntitlements: j.entitlements,
 	}
 	for _, c := range j.req.CacheFrom {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"github.com/distribution/reference"
 	"github.com/moby/buildkit/client/ociindex"
 	digest "github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // setNamedContexts turns named contexts into what the frontend takes: directories
@@ -19,11 +21,10 @@ import (
 func (j *job) setNamedContexts() error {
 	for _, k := range slices.Sorted(maps.Keys(j.req.BuildContexts)) {
 		v := j.req.BuildContexts[k]
-		named, err := reference.ParseNormalizedNamed(k)
-		if err != nil {
+		if _, err := reference.ParseNormalizedNamed(k); err != nil {
 			return inputErrorf("build context name %q: %w", k, err)
 		}
-		name := strings.TrimSuffix(reference.FamiliarString(named), ":latest")
+		name := normalName(k)
 		value, err := j.namedContext(name, v)
 		if err != nil {
 			return err
@@ -31,6 +32,15 @@ func (j *job) setNamedContexts() error {
 		j.attrs["context:"+name] = value
 	}
 	return nil
+}
+
+// normalName is the form of a context's name that the frontend looks for.
+func normalName(name string) string {
+	named, err := reference.ParseNormalizedNamed(name)
+	if err != nil {
+		return name
+	}
+	return strings.TrimSuffix(reference.FamiliarString(named), ":latest")
 }
 
 func (j *job) namedContext(name, value string) (string, error) {
@@ -50,6 +60,9 @@ func (j *job) namedContext(name, value string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if _, err := findBuildFile(dir); err == nil {
+		j.buildDirs[name] = dir
+	}
 	local := name
 	if local == "context" || local == "dockerfile" {
 		local = "_" + local
@@ -64,7 +77,7 @@ func (j *job) namedContext(name, value string) (string, error) {
 // spec is dir[:tag][@digest].
 func (j *job) ociLayout(name, spec string) (string, error) {
 	path, dgst, pinned := strings.Cut(spec, "@")
-	tag := "latest"
+	tag := ""
 	if i := strings.LastIndex(path, ":"); i > strings.LastIndex(path, "/") {
 		path, tag = path[:i], path[i+1:]
 	}
@@ -80,12 +93,12 @@ func (j *job) ociLayout(name, spec string) (string, error) {
 			return "", inputErrorf("build context %s: digest %q: %w", name, dgst, err)
 		}
 	} else {
-		desc, err := ociindex.NewStoreIndex(dir).Get(tag)
+		desc, err := layoutImage(dir, tag)
 		if err != nil {
 			return "", inputErrorf("build context %s: reading %s: %w", name, path, err)
 		}
 		if desc == nil {
-			return "", inputErrorf("build context %s: no image is tagged %q in %s: add :tag or @digest", name, tag, path)
+			return "", inputErrorf("build context %s: no image is tagged %q in %s: add :tag or @digest", name, cmp.Or(tag, defaultTag), path)
 		}
 		dgst = desc.Digest.String()
 	}
@@ -95,5 +108,23 @@ func (j *job) ociLayout(name, spec string) (string, error) {
 	}
 	id := fmt.Sprintf("layout-%d", len(j.layouts))
 	j.layouts[id] = cs
-	return fmt.Sprintf("oci-layout://%s:%s@%s", id, tag, dgst), nil
+	return fmt.Sprintf("oci-layout://%s:%s@%s", id, cmp.Or(tag, defaultTag), dgst), nil
+}
+
+// defaultTag is the tag of a reference without one.
+const defaultTag = "latest"
+
+// layoutImage finds an image in an OCI layout, nil if there is none of that tag.
+// Without a tag it is the default one or, tagged or not, the only image there is.
+func layoutImage(dir, tag string) (*ocispecs.Descriptor, error) {
+	index := ociindex.NewStoreIndex(dir)
+	desc, err := index.Get(cmp.Or(tag, defaultTag))
+	if desc != nil || err != nil || tag != "" {
+		return desc, err
+	}
+	all, err := index.Read()
+	if err != nil || len(all.Manifests) != 1 {
+		return nil, err
+	}
+	return &all.Manifests[0], nil
 }

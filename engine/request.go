@@ -33,7 +33,13 @@ type Request struct {
 	BuildArgs map[string]string
 	// BuildContexts are named contexts: name to directory, git or http URL,
 	// "docker-image://ref" or "oci-layout://dir[:tag][@digest]".
+	// A directory that holds a build file is built where FROM names it, as part of
+	// this build; COPY --from and RUN --mount read its files.
 	BuildContexts map[string]string
+	// Root is the directory that builds nested in this one may read; what lies
+	// outside needs Allow fs.read=DIR. Empty is the git work tree of the build
+	// context, or the build context itself outside of one.
+	Root string
 	// Labels are added to the image config.
 	Labels map[string]string
 	// Annotations are added to manifests; a key may be prefixed as in
@@ -56,7 +62,8 @@ type Request struct {
 	Ulimits []string
 	// CgroupParent is the parent cgroup of RUN steps.
 	CgroupParent string
-	// Allow grants entitlements: "network.host", "security.insecure", "device[=name]".
+	// Allow grants entitlements: "network.host", "security.insecure",
+	// "device[=name]", and "fs.read=dir" for nested builds outside Root.
 	Allow []string
 	// Secrets and SSH are what RUN --mount=type=secret and type=ssh can ask for.
 	Secrets []Secret

@@ -62,7 +62,7 @@ func TestBadRequests(t *testing.T) {
 		"no cache twice":    {with(func(r *Request) { r.NoCache = true; r.NoCacheFilter = []string{"a"} }), "no-cache and no-cache-filter exclude each other: the first covers every stage"},
 		"attestation":       {with(func(r *Request) { r.Attests = map[string]string{"slsa": ""} }), `attestation "slsa" is neither sbom nor provenance`},
 		"attest switch":     {with(func(r *Request) { r.Attests = map[string]string{"sbom": "disabled=perhaps"} }), "attestation sbom: disabled=perhaps is not a boolean"},
-		"entitlement":       {with(func(r *Request) { r.Allow = []string{"everything"} }), `entitlement "everything" is none of network.host, security.insecure and device`},
+		"entitlement":       {with(func(r *Request) { r.Allow = []string{"everything"} }), `entitlement "everything" is none of network.host, security.insecure, device and fs.read=DIR`},
 		"tag":               {with(func(r *Request) { r.Tags = []string{"UPPER"} }), `image name "UPPER": invalid reference format: repository name (library/UPPER) must be lowercase`},
 		"secret id":         {with(func(r *Request) { r.Secrets = []Secret{{File: "big"}} }), "a secret needs an id"},
 		"secret twice":      {with(func(r *Request) { r.Secrets = []Secret{{ID: "a", Value: []byte("1")}, {ID: "a", Value: []byte("2")}} }), `secret "a" is given twice`},
@@ -133,7 +133,7 @@ func TestSharedKeyIsPerDirectory(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte("FROM scratch\n"), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		e := &Engine{}
+		e := &Engine{cfg: Config{StateDir: t.TempDir()}}
 		j, err := e.prepareCall(Request{Context: dir})
 		if err != nil {
 			t.Fatal(err)
@@ -150,7 +150,7 @@ func TestSecretsStayOutOfAttributes(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte("FROM scratch\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	e := &Engine{}
+	e := &Engine{cfg: Config{StateDir: t.TempDir()}}
 	j, err := e.prepareCall(Request{Context: dir, Secrets: []Secret{{ID: "token", Value: []byte("hunter2")}}})
 	if err != nil {
 		t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 	"github.com/moby/buildkit/session/secrets/secretsprovider"
 	"github.com/moby/buildkit/session/sshforward"
 	"github.com/moby/buildkit/session/sshforward/sshprovider"
+	"golang.org/x/crypto/ssh"
 )
 
 // setSession attaches what the daemon may ask us for while it builds: registry
@@ -120,12 +121,22 @@ func secretReader(s Secret) (func() ([]byte, error), error) {
 
 func (j *job) setSSH() error {
 	var agents []sshprovider.AgentConfig
+	given := map[string]bool{}
 	for _, a := range j.req.SSH {
 		if a.ID == "" {
 			a.ID = sshforward.DefaultID
 		}
+		if given[a.ID] {
+			return inputErrorf("ssh agent %q is given twice", a.ID)
+		}
+		given[a.ID] = true
 		if len(a.Paths) == 0 && os.Getenv("SSH_AUTH_SOCK") == "" {
 			return inputErrorf("ssh agent %q: SSH_AUTH_SOCK is not set: start an agent, or name a key file", a.ID)
+		}
+		for _, path := range a.Paths {
+			if err := checkKey(path); err != nil {
+				return inputErrorf("ssh agent %q: %w", a.ID, err)
+			}
 		}
 		agents = append(agents, sshprovider.AgentConfig{ID: a.ID, Paths: a.Paths})
 	}
@@ -137,5 +148,33 @@ func (j *job) setSSH() error {
 		return inputErrorf("ssh: %w", err)
 	}
 	j.session = append(j.session, p)
+	return nil
+}
+
+// checkKey says what is wrong with a private key; sockets of agents are let pass.
+func checkKey(path string) error {
+	fi, err := os.Stat(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("%s does not exist", path)
+	case err != nil:
+		return err
+	case fi.IsDir():
+		return fmt.Errorf("%s is a directory: name a private key or the socket of an agent", path)
+	case !fi.Mode().IsRegular():
+		return nil
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	_, err = ssh.ParseRawPrivateKey(text)
+	var locked *ssh.PassphraseMissingError
+	switch {
+	case errors.As(err, &locked):
+		return fmt.Errorf("%s is protected by a passphrase: add it to an agent (ssh-add %s) and give that", path, path)
+	case err != nil:
+		return fmt.Errorf("%s is not a private key: %w", path, err)
+	}
 	return nil
 }

@@ -23,7 +23,7 @@ import (
 
 // addWorker makes the worker: snapshots, executor, content.
 func (e *engine) addWorker(ctx context.Context, s slot, set settings, hosts docker.RegistryHosts, runcPath string, noProcessSandbox bool) error {
-	factory := e.snapshots(s.root())
+	factory := e.snapshots(ctx, s.root())
 	var dns *oci.DNSConfig
 	if set.DNS != nil {
 		dns = &oci.DNSConfig{Nameservers: set.DNS.Nameservers, Options: set.DNS.Options, SearchDomains: set.DNS.SearchDomains}
@@ -60,13 +60,20 @@ func (e *engine) addWorker(ctx context.Context, s slot, set settings, hosts dock
 
 // snapshots picks overlayfs where the kernel and the file system of root allow
 // it, else full copies.
-func (e *engine) snapshots(root string) runc.SnapshotterFactory {
+func (e *engine) snapshots(ctx context.Context, root string) runc.SnapshotterFactory {
+	name := "overlayfs"
+	open := func(root string) (snapshots.Snapshotter, error) {
+		return overlay.NewSnapshotter(root, overlay.AsynchronousRemove)
+	}
 	if err := overlayutils.Supported(root); err != nil {
 		e.warnings = append(e.warnings, fmt.Sprintf("overlayfs does not work in %s, so each layer is a full copy of the one below (%v): set ZLAYER_STATE_DIR to a directory on a disk or volume", root, err))
-		return runc.SnapshotterFactory{Name: "native", New: native.NewSnapshotter}
+		name, open = "native", native.NewSnapshotter
 	}
-	return runc.SnapshotterFactory{Name: "overlayfs", New: func(root string) (snapshots.Snapshotter, error) {
-		return overlay.NewSnapshotter(root, overlay.AsynchronousRemove)
+	return runc.SnapshotterFactory{Name: name, New: func(root string) (snapshots.Snapshotter, error) {
+		if err := repairSnapshots(ctx, root); err != nil {
+			return nil, err
+		}
+		return open(root)
 	}}
 }
 

@@ -64,16 +64,21 @@ func (b *build) compileTarget(ctx context.Context, platform *ocispecs.Platform, 
 	if target == nil {
 		return nil, fmt.Errorf("target stage %q could not be found", b.ui.Target)
 	}
-	c.whole, c.wholeDef = res, def
-	if b.Local != nil {
-		// The sources have the right names only on the second pass, when it is
+	c.whole = res
+	sc, err := c.stageClient(ctx, def)
+	if err != nil {
+		return nil, err
+	}
+	if sc.renamed {
+		// Sources get the names they are to have only on the second pass, when it is
 		// known which paths are read.
-		if res, def, err = c.lowerTarget(ctx, target); err != nil {
+		l, err := c.lower(ctx, sc, target)
+		if err != nil {
 			return nil, err
 		}
-		c.whole, c.wholeDef = res, def
+		res, def = l.result, l.def
 	}
-	stages, err := c.below(ctx, target)
+	stages, err := c.below(ctx, sc, target, opSet(def))
 	if err != nil {
 		return nil, err
 	}
@@ -82,18 +87,6 @@ func (b *build) compileTarget(ctx context.Context, platform *ocispecs.Platform, 
 		return nil, err
 	}
 	return &compiled{platform: platform, result: res, stage: stage}, nil
-}
-
-func (c *compiler) lowerTarget(ctx context.Context, target *decl) (*dockerfile2llb.Result, *pb.Definition, error) {
-	sc, err := c.stageClient(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	l, err := c.lower(ctx, sc, target)
-	if err != nil {
-		return nil, nil, err
-	}
-	return l.result, l.def, nil
 }
 
 // convertOpt is what every lowering for the compiler's platform starts from.
@@ -128,23 +121,23 @@ type compiler struct {
 	opts     map[string]string
 	file     *file
 	platform *ocispecs.Platform
-	whole    *dockerfile2llb.Result
-	wholeDef *pb.Definition
-	nested   map[nestedKey]*graph.Stage
+	// whole is the target as lowered first, with its sources' own names.
+	whole  *dockerfile2llb.Result
+	nested map[nestedKey]*graph.Stage
 }
 
 // below lowers all stages that target reads, directly or not, and returns them
 // by declaration. Stages that cannot be lowered on their own, because they share
 // their name or stand for a named context, have no entry: they stay part of
 // their readers.
-func (c *compiler) below(ctx context.Context, target *decl) (map[*decl]*graph.Stage, error) {
+//
+// ops are the operations of the target: what it does not contain must not be built,
+// so a stage that came out otherwise than in the whole stays part of its readers,
+// too.
+func (c *compiler) below(ctx context.Context, sc *stageClient, target *decl, ops map[digest.Digest]bool) (map[*decl]*graph.Stage, error) {
 	order := c.reachable(target)
 	if len(order) == 0 {
 		return nil, nil
-	}
-	sc, err := c.stageClient(ctx)
-	if err != nil {
-		return nil, err
 	}
 	lowered := make([]*lowering, len(order))
 	var eg errgroup.Group
@@ -161,7 +154,6 @@ func (c *compiler) below(ctx context.Context, target *decl) (map[*decl]*graph.St
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
 	}
-	ops := opSet(c.wholeDef)
 	stages := make(map[*decl]*graph.Stage, len(order))
 	for i, d := range order {
 		l := lowered[i]
@@ -178,8 +170,6 @@ func (c *compiler) below(ctx context.Context, target *decl) (map[*decl]*graph.St
 		if err != nil {
 			return nil, err
 		}
-		// What the target does not contain must not be built: a stage that came
-		// out otherwise than in the whole stays part of its readers.
 		if s.Head == "" || ops[s.Head] {
 			stages[d] = s
 		}

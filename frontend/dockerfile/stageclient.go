@@ -18,6 +18,8 @@ import (
 type stageClient struct {
 	inputClient
 	ui *dockerui.Client
+	// renamed: a source has another name than in the whole.
+	renamed bool
 }
 
 const (
@@ -26,9 +28,11 @@ const (
 	localInput = "zlayer-local-"
 )
 
-func (c *compiler) stageClient(ctx context.Context) (*stageClient, error) {
+// stageClient makes the client for the stages of a build whose definition as a
+// whole is def.
+func (c *compiler) stageClient(ctx context.Context, def *pb.Definition) (*stageClient, error) {
 	sc := &stageClient{inputClient: inputClient{Client: c.client, opts: maps.Clone(c.opts), inputs: map[string]llb.State{}}}
-	locals, err := localStates(c.wholeDef, c.Local)
+	locals, err := localStates(def, c.Local)
 	if err != nil {
 		return nil, err
 	}
@@ -41,6 +45,7 @@ func (c *compiler) stageClient(ctx context.Context) (*stageClient, error) {
 		}
 		main = *st
 	}
+	sc.renamed = c.Local != nil && len(locals) > 0
 	sc.inputs[contextInput] = main
 	for _, k := range []string{contextInput, c.opts["contextkey"], "contextkey", "contextsubdir"} {
 		delete(sc.opts, k)

@@ -1,0 +1,124 @@
+package engine
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/moby/buildkit/session"
+	"github.com/moby/buildkit/session/filesync"
+	"github.com/tonistiigi/fsutil"
+	fstypes "github.com/tonistiigi/fsutil/types"
+
+	"github.com/zlayer-dev/zlayer/engine/daemon"
+)
+
+// localDirs are the directories a session offers to the daemon. Each is offered
+// by the name that the frontend uses and by one that is its own: the daemon keeps
+// a copy for each name, and takes a file of the copy for the one on disk when size
+// and time agree, so two directories must never have one name
+// (moby/buildkit#4817).
+type localDirs struct {
+	mu   sync.Mutex
+	dirs map[string]fsutil.FS
+}
+
+var _ filesync.DirSource = (*localDirs)(nil)
+
+// LookupDir implements filesync.DirSource.
+func (l *localDirs) LookupDir(name string) (fsutil.FS, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	d, ok := l.dirs[name]
+	return d, ok
+}
+
+// add offers dir as name and as uniqueName(name, dir).
+func (l *localDirs) add(name, dir string) error {
+	return l.offer(dir, name, uniqueName(name, dir))
+}
+
+// addNested offers dir as uniqueName(name, dir) alone: name is the outermost
+// build's.
+func (l *localDirs) addNested(name, dir string) error {
+	return l.offer(dir, uniqueName(name, dir))
+}
+
+func (l *localDirs) offer(dir string, names ...string) error {
+	root, err := fsutil.NewFS(dir)
+	if err != nil {
+		return inputErrorf("opening %s: %w", dir, err)
+	}
+	// Owners on this machine mean nothing in an image.
+	owned, err := fsutil.NewFilterFS(root, &fsutil.FilterOpt{Map: func(_ string, st *fstypes.Stat) fsutil.MapResult {
+		st.Uid, st.Gid = 0, 0
+		return fsutil.MapResultKeep
+	}})
+	if err != nil {
+		return inputErrorf("opening %s: %w", dir, err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.dirs == nil {
+		l.dirs = map[string]fsutil.FS{}
+	}
+	for _, n := range names {
+		l.dirs[n] = owned
+	}
+	return nil
+}
+
+// attachable is what serves the directories to the daemon.
+func (l *localDirs) attachable() session.Attachable { return filesync.NewFSSyncProvider(l) }
+
+// uniqueName is the name of a local source that no other directory has.
+func uniqueName(name, dir string) string {
+	sum := sha256.Sum256([]byte("zlayer.local.v1\x00" + dir))
+	return name + "-" + hex.EncodeToString(sum[:10])
+}
+
+// clientID tells this user's machine from others that use the same daemon: paths
+// are the same on all of them, files are not. It is drawn once and kept in the
+// state directory; where that cannot be written it lasts for the process.
+func (e *Engine) clientID() string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.client != "" {
+		return e.client
+	}
+	dir := e.cfg.StateDir
+	if dir == "" {
+		dir, _ = daemon.DefaultStateDir()
+	}
+	e.client = storedID(filepath.Join(dir, "client-id"))
+	return e.client
+}
+
+// storedID reads an id, or makes one. Of several processes that make it at once
+// one wins.
+func storedID(path string) string {
+	if id, err := os.ReadFile(path); err == nil && len(id) > 0 {
+		return strings.TrimSpace(string(id))
+	}
+	id := rand.Text()
+	if os.MkdirAll(filepath.Dir(path), 0o700) != nil {
+		return id
+	}
+	tmp := path + "." + id
+	if os.WriteFile(tmp, []byte(id+"\n"), 0o600) != nil {
+		return id
+	}
+	defer os.Remove(tmp)
+	if err := os.Link(tmp, path); errors.Is(err, fs.ErrExist) {
+		if theirs, err := os.ReadFile(path); err == nil && len(theirs) > 0 {
+			return strings.TrimSpace(string(theirs))
+		}
+	}
+	return id
+}
