@@ -103,15 +103,16 @@ func (c *composer) optionsFor(u unit, dirs map[string]string, shown string, chai
 }
 
 // nestedDir says which directory a name stands for. A named context that is a
-// directory with a build file is built where an image is needed, in FROM; COPY and
-// RUN read its files, as they do everywhere.
+// directory with a build file is a build where an image is needed, in FROM, and
+// then wherever the file has the name; a name that only COPY and RUN use stands for
+// the directory's files, as it does for other builders.
 func (c *composer) nestedDir(ref dockerfile.Reference, outermost bool) (string, bool) {
 	if !outermost {
 		// Named contexts are the command line's, and that speaks of one build file.
 		return "", false
 	}
 	dir, ok := c.job.buildDirs[normalName(ref.Name)]
-	if !ok || ref.Kind != graph.InputBase {
+	if !ok || !ref.InFrom {
 		return "", false
 	}
 	return dir, true

@@ -15,7 +15,7 @@ func TestNestedContext(t *testing.T) {
 	dir := project(t, map[string]string{
 		"base/Dockerfile":    "FROM scratch AS tools\nCOPY bb /bin/busybox\nRUN [\"/bin/busybox\", \"--install\", \"/bin\"]\nFROM tools\nRUN echo from base > /base\nENV BASE=yes\nWORKDIR /work\n",
 		"base/README":        "not read",
-		"app/Dockerfile":     "FROM example/base AS one\nRUN echo $BASE > one\nFROM example/base\nCOPY --from=one /work/one /one\nCOPY --from=example/base README /README\nRUN cat /base /one > all\n",
+		"app/Dockerfile":     "FROM example/base AS one\nRUN echo $BASE > one\nFROM example/base\nCOPY --from=one /work/one /one\nCOPY --from=files README /README\nCOPY --from=example/base /base /copied\nRUN cat /base /one > all\n",
 		"other/ctx/whatever": "",
 	})
 	if err := os.Rename(filepath.Join(dir, "busybox"), filepath.Join(dir, "base/bb")); err != nil {
@@ -25,7 +25,7 @@ func TestNestedContext(t *testing.T) {
 	var ran int
 	res, err := e.Build(context.Background(), Request{
 		Context:       filepath.Join(dir, "app"),
-		BuildContexts: map[string]string{"example/base": filepath.Join(dir, "base")},
+		BuildContexts: map[string]string{"example/base": filepath.Join(dir, "base"), "files": filepath.Join(dir, "base")},
 		Allow:         []string{"fs.read=" + dir},
 		Outputs:       []Output{{Type: OutputLocal, Dest: out}},
 		Events: func(ev solver.Event) {
@@ -37,7 +37,7 @@ func TestNestedContext(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string]string{"work/all": "from base\nyes\n", "README": "not read"} {
+	for name, want := range map[string]string{"work/all": "from base\nyes\n", "README": "not read", "copied": "from base\n"} {
 		if got, _ := os.ReadFile(filepath.Join(out, name)); string(got) != want {
 			t.Errorf("%s is %q, want %q", name, got, want)
 		}

@@ -33,8 +33,8 @@ type Request struct {
 	BuildArgs map[string]string
 	// BuildContexts are named contexts: name to directory, git or http URL,
 	// "docker-image://ref" or "oci-layout://dir[:tag][@digest]".
-	// A directory that holds a build file is built where FROM names it, as part of
-	// this build; COPY --from and RUN --mount read its files.
+	// A directory that holds a build file and is named in a FROM is built as part of
+	// this build; one that only COPY --from and RUN --mount name is its files.
 	BuildContexts map[string]string
 	// Root is the directory that builds nested in this one may read; what lies
 	// outside needs Allow fs.read=DIR. Empty is the git work tree of the build

@@ -72,6 +72,8 @@ type Reference struct {
 	Platform *ocispecs.Platform
 	Kind     graph.InputKind
 	Pos      graph.Pos
+	// InFrom: some FROM that the target needs has the name, whatever Kind is.
+	InFrom bool
 }
 
 // Build is a gateway build function that builds the Dockerfile which the

@@ -48,7 +48,16 @@ func (c *compiler) nest(ctx context.Context, target *decl) error {
 		return nil
 	}
 	c.nested = map[nestedKey]*graph.Stage{}
-	for _, d := range append(c.reached(target), target) {
+	decls := append(c.reached(target), target)
+	inFrom := map[string]bool{}
+	for _, d := range decls {
+		for _, n := range d.names {
+			if n.kind == graph.InputBase {
+				inFrom[c.nestedKey(n).name] = true
+			}
+		}
+	}
+	for _, d := range decls {
 		for _, n := range d.names {
 			k := c.nestedKey(n)
 			if _, asked := c.nested[k]; asked || strings.EqualFold(n.name, "scratch") {
@@ -58,7 +67,7 @@ func (c *compiler) nest(ctx context.Context, target *decl) error {
 			if p == nil {
 				p = c.platform
 			}
-			s, err := c.Nested(ctx, Reference{Name: n.name, Platform: p, Kind: n.kind, Pos: c.pos(n.loc)})
+			s, err := c.Nested(ctx, Reference{Name: n.name, Platform: p, Kind: n.kind, Pos: c.pos(n.loc), InFrom: inFrom[k.name]})
 			if err != nil {
 				return err
 			}
