@@ -215,7 +215,7 @@ func (b *build) subrequest(ctx context.Context) (res *gwclient.Result, ok bool, 
 			return dockerfile2llb.Dockerfile2Outline(ctx, b.text, opt)
 		},
 		ListTargets: func(ctx context.Context) (*targets.List, error) {
-			return dockerfile2llb.ListTargets(ctx, b.text)
+			return listTargets(b.text)
 		},
 		Lint: func(ctx context.Context) (*lint.LintResults, error) {
 			return dockerfile2llb.DockerfileLint(ctx, b.text, opt)

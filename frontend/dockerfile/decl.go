@@ -64,7 +64,7 @@ func parseFile(text []byte, args map[string]string, env *llb.EnvList) (*file, er
 	if err != nil {
 		return nil, err
 	}
-	stages, metaArgs, err := instructions.Parse(ast.AST, nil)
+	stages, metaArgs, err := instructions.Parse(ast.AST, silent())
 	if err != nil {
 		return nil, err
 	}
