@@ -1,0 +1,61 @@
+# What people and CI run. On a bare Debian or Ubuntu with Go, `make demo` and `make test` install what
+# is missing (scripts/install-deps says what and why).
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+GO_BUILD := CGO_ENABLED=0 go build -ldflags '$(LDFLAGS)'
+
+# packages whose goroutines share something
+RACE ?= ./graph/... ./solver/... ./store/... ./frontend/... ./engine/... ./cmd/...
+TESTFLAGS ?=
+FUZZTIME ?= 30s
+BENCH ?= .
+
+.PHONY: all build demo test race lint fuzz bench embed-runc release clean
+
+all: lint test
+
+# a static bin/zlayer, which takes runc from the machine; without -trimpath, so that the tests need not
+# compile everything a second time
+build:
+	$(GO_BUILD) -o bin/zlayer ./cmd/zlayer
+
+# a static bin/zlayer that brings its own runc
+release: embed-runc
+	$(GO_BUILD) -trimpath -tags embedrunc -o bin/zlayer ./cmd/zlayer
+
+embed-runc: engine/daemon/runc.gz
+engine/daemon/runc.gz: scripts/embed-runc
+	scripts/install-deps embed
+	scripts/embed-runc
+
+# a monorepo built twice on the embedded engine, without any image registry
+demo:
+	scripts/install-deps run
+	$(MAKE) --no-print-directory build
+	scripts/demo
+
+# every test; what the machine cannot do is skipped, unless ZLAYER_INTEGRATION=1
+test:
+	scripts/install-deps run test
+	go vet ./...
+	go test -timeout 30m $(TESTFLAGS) ./...
+
+race:
+	scripts/install-deps run race
+	CGO_ENABLED=1 go test -race -short -timeout 30m $(TESTFLAGS) $(RACE)
+
+lint:
+	scripts/install-deps lint
+	shellcheck scripts/* .ci/run
+	scripts/golangci-lint run
+
+# each fuzz target for $(FUZZTIME)
+fuzz:
+	scripts/fuzz $(FUZZTIME)
+
+bench:
+	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+clean:
+	rm -rf bin engine/daemon/runc.gz
