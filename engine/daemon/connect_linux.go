@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 )
 
@@ -158,7 +159,7 @@ func (d *dialer) attach(ctx context.Context, name string) (*Conn, error) {
 // greet connects to whoever serves the slot at socket and shakes hands.
 func greet(ctx context.Context, socket string, s slot, stop string) (*Conn, error) {
 	conn, pid, err := dialSocket(socket)
-	if gone(err) {
+	if gone(err) || errors.Is(err, syscall.ENOTDIR) {
 		return nil, errNoDaemon
 	}
 	if err != nil {

@@ -28,6 +28,7 @@ func noLeaks(t *testing.T, state string) {
 
 func leaks(t *testing.T, state string) []string {
 	t.Helper()
+	state += "/"
 	var found []string
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
@@ -38,23 +39,23 @@ func leaks(t *testing.T, state string) []string {
 			found = append(found, "mount "+line)
 		}
 	}
-	for _, pattern := range []string{"/run/runc/*/state.json", "/run/user/*/runc/*/state.json", state + "/*/run/runc/*/state.json"} {
+	for _, pattern := range []string{"/run/runc/*/state.json", "/run/user/*/runc/*/state.json", state + "*/run/runc/*/state.json"} {
 		for _, path := range glob(t, pattern) {
 			if b, err := os.ReadFile(path); err == nil && bytes.Contains(b, []byte(state)) {
 				found = append(found, "runc state "+path)
 			}
 		}
 	}
-	for _, path := range glob(t, state+"/*/buildkit/runc-*/executor/*/config.json") {
+	for _, path := range glob(t, state+"*/buildkit/runc-*/executor/*/config.json") {
 		found = append(found, "bundle "+path)
 	}
-	for _, path := range glob(t, state+"/*/tmp/*") {
+	for _, path := range glob(t, state+"*/tmp/*") {
 		found = append(found, "temporary file "+path)
 	}
-	for _, path := range glob(t, state+"/"+besidePrefix+"*") {
+	for _, path := range glob(t, state+besidePrefix+"*") {
 		found = append(found, "slot "+path)
 	}
-	for _, path := range glob(t, state+"/"+privatePrefix+"*") {
+	for _, path := range glob(t, state+privatePrefix+"*") {
 		found = append(found, "slot "+path)
 	}
 	return append(found, processes(t, state)...)
@@ -64,6 +65,7 @@ func leaks(t *testing.T, state string) []string {
 // mention the state directory, other than the test's own.
 func processes(t *testing.T, state string) []string {
 	t.Helper()
+	state = strings.TrimSuffix(state, "/") + "/"
 	var found []string
 	for _, dir := range glob(t, "/proc/[0-9]*") {
 		pid, _ := strconv.Atoi(filepath.Base(dir))

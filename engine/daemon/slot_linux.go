@@ -148,7 +148,7 @@ func lockFile(ctx context.Context, path string) (*os.File, error) {
 func openLock(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("opening lock: %w", err)
+		return nil, fmt.Errorf("opening lock: %w: set ZLAYER_STATE_DIR to a directory you can write to", err)
 	}
 	return f, nil
 }

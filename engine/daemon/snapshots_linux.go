@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/containerd/containerd/v2/core/snapshots/storage"
+	"github.com/containerd/errdefs"
 )
 
 // repairSnapshots makes the directories below a snapshotter's root match its
@@ -65,6 +66,9 @@ func snapshotIDs(ctx context.Context, root string) (map[string]string, error) {
 	err = store.WithTransaction(ctx, true, func(ctx context.Context) error {
 		var err error
 		ids, err = storage.IDMap(ctx)
+		if errdefs.IsNotFound(err) {
+			return nil // no snapshot has ever been made
+		}
 		return err
 	})
 	return ids, err

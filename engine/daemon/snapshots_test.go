@@ -53,6 +53,26 @@ func TestRepairSnapshots(t *testing.T) {
 }
 
 func TestRepairSnapshotsOfNothing(t *testing.T) {
+	root := t.TempDir()
+	store, err := storage.NewMetaStore(filepath.Join(root, "metadata.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := store.WithTransaction(t.Context(), true, func(context.Context) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(root, "snapshots", "1"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := repairSnapshots(t.Context(), root); err != nil {
+		t.Errorf("store without a snapshot: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(root, "snapshots", "1")); err == nil {
+		t.Error("a directory without a record is still there")
+	}
 	if err := repairSnapshots(t.Context(), filepath.Join(t.TempDir(), "none")); err != nil {
 		t.Error(err)
 	}
