@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/errdefs"
 	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -46,6 +47,10 @@ func TestDiskFull(t *testing.T) {
 	}
 	// The writer's bytes are kept for a second try; aborting makes room.
 	for _, st := range must[[]content.Status](t)(s.Content().ListStatuses(ctx)) {
+		fi := must[os.FileInfo](t)(s.content.ingests[st.Ref].file.Stat())
+		if st.Offset != fi.Size() {
+			t.Errorf("the writer counts %d bytes, the file has %d", st.Offset, fi.Size())
+		}
 		if err := s.Content().Abort(ctx, st.Ref); err != nil {
 			t.Error(err)
 		}
@@ -113,4 +118,39 @@ func TestDiskFullAtCommit(t *testing.T) {
 		}
 	}
 	checkBlobs(t, s)
+}
+
+// A store on a read-only disk serves all that does not write.
+func TestReadOnlyDisk(t *testing.T) {
+	ctx, disk := context.Background(), smallDisk(t)
+	dir := filepath.Join(disk, "store")
+	s := must[*Store](t)(Open(dir))
+	if err := buildImage(ctx, s, 1, 1000, nil, "app"); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(s.Close(), syscall.Mount("", disk, "", syscall.MS_REMOUNT|syscall.MS_RDONLY, "")); err != nil {
+		t.Fatal(err)
+	}
+	s = must[*Store](t)(Open(dir))
+	defer s.Close()
+	for _, sum := range must[[]Summary](t)(s.Images(ctx, ListOptions{Unpacked: true})) {
+		if sum.Err != nil {
+			t.Error(sum.Err)
+		}
+	}
+	save(t, s, SaveOptions{Format: FormatDocker}, "app")
+	checkWhole(t, s)
+	d := must[ocispecs.Descriptor](t)(s.Resolve(ctx, "app"))
+	if _, err := s.Content().Writer(ctx, content.WithRef("r"), content.WithDescriptor(d)); !errdefs.IsAlreadyExists(err) {
+		t.Errorf("got %v, want already exists", err)
+	}
+	if _, err := s.Content().Writer(ctx, content.WithRef("r")); !errors.Is(err, syscall.EROFS) {
+		t.Errorf("writing: got %v, want %v", err, syscall.EROFS)
+	}
+	if _, err := s.Lease(ctx); !errors.Is(err, syscall.EROFS) {
+		t.Errorf("lease: got %v, want %v", err, syscall.EROFS)
+	}
+	if _, err := s.Load(ctx, bytes.NewReader(nil), LoadOptions{}); !errors.Is(err, syscall.EROFS) {
+		t.Errorf("load: got %v, want %v", err, syscall.EROFS)
+	}
 }

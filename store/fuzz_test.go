@@ -49,12 +49,18 @@ func FuzzLoad(f *testing.F) {
 		tarEntry{name: "l.tar", text: "layer"}, tarEntry{name: "m.tar", link: "l.tar"}))
 	f.Add(makeTar(f, tarEntry{name: "repositories", text: "{}"}))
 	f.Add([]byte("\x1f\x8b\x08"))
+	s := openStore(f)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		s := openStore(t)
 		_, err := s.Load(context.Background(), bytes.NewReader(b), LoadOptions{MaxBytes: 1 << 20})
 		n := checkWhole(t, s)
 		if blobs, _ := blobCount(t, s); err != nil && (n != 0 || blobs != 0) {
 			t.Errorf("refused with %v, %d names and %d blobs left", err, n, blobs)
+		}
+		if err == nil { // empty it for the next one
+			if err := s.writeIndex(emptyIndex()); err != nil {
+				t.Fatal(err)
+			}
+			must[GCReport](t)(s.GC(context.Background(), GCPolicy{Grace: -1}))
 		}
 	})
 }

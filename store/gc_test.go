@@ -180,3 +180,42 @@ func TestGCForgetsSizes(t *testing.T) {
 		t.Errorf("sizes left: %v", left)
 	}
 }
+
+// Whoever relies on a blob holds the lock shared; GC must wait for that.
+func TestGCWaits(t *testing.T) {
+	s := openStore(t)
+	unlock := must[func()](t)(s.lockBlobs(context.Background(), true))
+	defer unlock()
+	ctx, cancel := context.WithCancelCause(context.Background())
+	why := errors.New("waited long enough")
+	cancel(why)
+	if _, err := s.GC(ctx, GCPolicy{}); !errors.Is(err, why) {
+		t.Errorf("got %v, want %v", err, why)
+	}
+}
+
+// The other way round: nobody relies on a blob, puts one in place, takes a lease
+// or names an image while GC runs.
+func TestOthersWaitForGC(t *testing.T) {
+	s := openStore(t)
+	d := putImage(t, s, randomImage(t, 100, 1, "linux/amd64"))
+	why := errors.New("waited long enough")
+	ctx, cancel := context.WithCancelCause(context.Background())
+	w := must[content.Writer](t)(s.Content().Writer(ctx, content.WithRef("new")))
+	cancel(why)
+	unlock := must[func()](t)(s.lockBlobs(context.Background(), false))
+	defer unlock()
+	for name, f := range map[string]func() error{
+		"relying on a blob": func() error {
+			_, err := s.Content().Writer(ctx, content.WithRef("r"), content.WithDescriptor(d))
+			return err
+		},
+		"commit": func() error { return w.Commit(ctx, 0, "") },
+		"lease":  func() error { _, err := s.Lease(ctx); return err },
+		"import": func() error { return s.Import(ctx, d, "app") },
+	} {
+		if err := f(); !errors.Is(err, why) {
+			t.Errorf("%s: got %v, want %v", name, err, why)
+		}
+	}
+}

@@ -11,14 +11,11 @@ import (
 	"github.com/gofrs/flock"
 )
 
-// lockFile takes the advisory lock on path, waiting for ctx at most (nil waits for
-// ever), and returns what releases it. Each call opens the file anew, so the lock
+// lockFile takes the advisory lock on path, waiting as long as ctx lasts, and
+// returns what releases it. Each call opens the file anew, so the lock
 // also holds between goroutines of one process. Lock files are never removed:
 // a lock on a removed file would keep nobody out.
 func lockFile(ctx context.Context, path string, shared bool) (func(), error) {
-	if ctx == nil {
-		ctx = context.Background()
-	}
 	l := flock.New(path, flock.SetPermissions(0o644))
 	try := l.TryLock
 	if shared {

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -129,7 +130,7 @@ func (s *Store) init() error {
 			return err
 		}
 	}
-	unlock, err := lockFile(nil, s.private("index.lock"), false)
+	unlock, err := lockFile(context.Background(), s.private("index.lock"), false)
 	if err != nil {
 		return err
 	}
