@@ -464,3 +464,45 @@ func TestScratchOutput(t *testing.T) {
 		t.Errorf("got %v, %v, want a nil result", refs, err)
 	}
 }
+
+func TestSharedStepIsFoundBelowTheOutput(t *testing.T) {
+	// Both stages begin with the step that fails; only one of them is below the output
+	// that failed with it.
+	elsewhere := solvertest.Stage(t, "elsewhere", 1)
+	below, err := graph.NewStage(graph.Spec{Name: "below", Pos: graph.Pos{File: "below", Line: 2}, Platform: elsewhere.Platform, Definition: elsewhere.Definition, Config: []byte("{}")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fine := solvertest.Stage(t, "fine", 1, elsewhere)
+	broken := solvertest.Stage(t, "broken", 1, below)
+	x := solvertest.New(t)
+	s := start(t, t.Context(), solver.Solver{Exec: x}, solvertest.Graph(t, fine, broken))
+	top := x.Meet("fine")
+	x.Fail("broken", stepError(below, 0, "broke"))
+	top.Done()
+	equal(t, "error", s.wait(), "below:2: broke")
+	equal(t, "ends", s.ends(), map[string]string{"elsewhere": "cached", "fine": "cached", "below": "failed", "broken": "skipped"})
+}
+
+func TestFinishedOutputVouchesForWhatLiesBelowAPin(t *testing.T) {
+	base := solvertest.Stage(t, "base", 1)
+	pinned := solvertest.Stage(t, "pinned", 2, base)
+	fine := solvertest.Stage(t, "fine", 1, pinned)
+	bad := solvertest.Stage(t, "bad", 1)
+	mid := solvertest.Stage(t, "mid", 1, base)
+	broken := solvertest.Stage(t, "broken", 1, bad, mid)
+	x := solvertest.New(t)
+	s := start(t, t.Context(), solver.Solver{Exec: x}, solvertest.Graph(t, fine, broken))
+	top := x.Meet("broken")
+	var c solvertest.Script
+	s.tracker.Status(c.Start(pinned, 1))
+	still := x.Meet("pinned")
+	x.Done("fine")
+	hold(t, s, fine)
+	top.Fail(stepError(bad, 0, "bad broke"))
+	x.Done("mid")
+	still.Done()
+	equal(t, "error", s.wait(), "bad:1: bad broke")
+	equal(t, "asked for base", slices.Contains(x.Asked(), "base"), false)
+	equal(t, "ends", s.ends(), map[string]string{"base": "cached", "pinned": "done", "fine": "cached", "bad": "failed", "mid": "cached", "broken": "skipped"})
+}
