@@ -50,6 +50,8 @@ func (e *Engine) Build(ctx context.Context, req Request) (*Result, error) {
 }
 
 func (j *job) build(ctx context.Context) (*Result, error) {
+	ctx, release := j.locals.watch(ctx)
+	defer release()
 	if s := j.outputs.store; s != nil {
 		lease, err := s.Lease(ctx)
 		if err != nil {
@@ -207,6 +209,8 @@ func (e *Engine) Plan(ctx context.Context, req Request) (*graph.Graph, error) {
 
 // gateway runs f as a build function without outputs.
 func (j *job) gateway(ctx context.Context, f gwclient.BuildFunc) error {
+	ctx, release := j.locals.watch(ctx)
+	defer release()
 	err := j.engine.withClient(ctx, func(c *client.Client, touched func()) error {
 		if j.once {
 			touched()

@@ -14,16 +14,20 @@ import (
 	"github.com/zlayer-dev/zlayer/graph"
 )
 
-// checkIgnoreFile refuses patterns that BuildKit could not read: it would say so
-// without the place. The ignore file is the one that the frontend takes: the build
-// file's own, else that of the build context.
-func (j *job) checkIgnoreFile() error {
-	name := filepath.Join(j.dirs["dockerfile"], cmp.Or(j.attrs["filename"], "Dockerfile")+".dockerignore")
-	text, err := os.ReadFile(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		name = filepath.Join(j.contextDir, ".dockerignore")
-		text, err = os.ReadFile(name)
+// checkIgnoreFiles checks the ignore file that the frontend takes: the build file's
+// own, else that of the build context.
+func (j *job) checkIgnoreFiles() error {
+	own := filepath.Join(j.dirs["dockerfile"], cmp.Or(j.attrs["filename"], "Dockerfile")+".dockerignore")
+	if isFile(own) {
+		return checkIgnoreFile(own)
 	}
+	return checkIgnoreFile(filepath.Join(j.contextDir, ".dockerignore"))
+}
+
+// checkIgnoreFile refuses patterns that BuildKit could not read: it would say so
+// without the place. The file need not be there.
+func checkIgnoreFile(name string) error {
+	text, err := os.ReadFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

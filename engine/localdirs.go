@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -27,6 +28,8 @@ import (
 type localDirs struct {
 	mu   sync.Mutex
 	dirs map[string]fsutil.FS
+	// abort ends the build that reads the directories.
+	abort context.CancelCauseFunc
 }
 
 var _ filesync.DirSource = (*localDirs)(nil)
@@ -56,7 +59,7 @@ func (l *localDirs) offer(dir string, names ...string) error {
 		return inputErrorf("opening %s: %w", dir, err)
 	}
 	// Owners on this machine mean nothing in an image.
-	owned, err := fsutil.NewFilterFS(root, &fsutil.FilterOpt{Map: func(_ string, st *fstypes.Stat) fsutil.MapResult {
+	owned, err := fsutil.NewFilterFS(strictFS{FS: root, dir: dir, fail: l.fail}, &fsutil.FilterOpt{Map: func(_ string, st *fstypes.Stat) fsutil.MapResult {
 		st.Uid, st.Gid = 0, 0
 		return fsutil.MapResultKeep
 	}})
@@ -72,6 +75,22 @@ func (l *localDirs) offer(dir string, names ...string) error {
 		l.dirs[n] = owned
 	}
 	return nil
+}
+
+// watch ties the directories to a build, which ends when one cannot be read. The
+// caller calls the function it returns when the build has ended.
+func (l *localDirs) watch(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.abort = cancel
+	return ctx, func() { cancel(nil) }
+}
+
+func (l *localDirs) fail(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.abort(err)
 }
 
 // attachable is what serves the directories to the daemon.

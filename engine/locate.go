@@ -59,7 +59,7 @@ func (j *job) localContext() error {
 	if err := j.localFile(dir); err != nil {
 		return err
 	}
-	return j.checkIgnoreFile()
+	return j.checkIgnoreFiles()
 }
 
 // localFile finds the build file of the build context in dir.

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -50,6 +51,9 @@ func (j *job) namedContext(name, value string) (string, error) {
 		}
 		return value, nil
 	}
+	if value == "" {
+		return "", inputErrorf("build context %s: no source is given: name a directory, a URL, docker-image://REF or oci-layout://DIR", name)
+	}
 	if layout, ok := strings.CutPrefix(value, "oci-layout://"); ok {
 		return j.ociLayout(name, layout)
 	}
@@ -62,6 +66,9 @@ func (j *job) namedContext(name, value string) (string, error) {
 	}
 	if _, err := findBuildFile(dir); err == nil {
 		j.buildDirs[name] = dir
+	}
+	if err := checkIgnoreFile(filepath.Join(dir, ".dockerignore")); err != nil {
+		return "", err
 	}
 	local := name
 	if local == "context" || local == "dockerfile" {
@@ -105,6 +112,9 @@ func (j *job) ociLayout(name, spec string) (string, error) {
 	cs, err := contentlocal.NewStore(dir)
 	if err != nil {
 		return "", inputErrorf("build context %s: opening %s: %w", name, path, err)
+	}
+	if _, err := cs.Info(context.Background(), digest.Digest(dgst)); err != nil {
+		return "", inputErrorf("build context %s: %s does not have %s", name, path, dgst)
 	}
 	id := fmt.Sprintf("layout-%d", len(j.layouts))
 	j.layouts[id] = cs
