@@ -37,10 +37,11 @@ func TestMain(m *testing.M) {
 // clientOrder is what a client process is told.
 type clientOrder struct {
 	Config Config
-	// Do is connect (the default) or inprocess.
+	// Do is connect (the default), inprocess or stop.
 	Do string
-	// Build runs a build and not only the handshake.
-	Build bool
+	// Build runs a build of Command and not only the handshake.
+	Build   bool
+	Command string
 	// Hold keeps the connection until standard input ends.
 	Hold bool
 }
@@ -52,6 +53,10 @@ func runClient(v string) error {
 		return err
 	}
 	ctx := context.Background()
+	if o.Do == "stop" {
+		fmt.Println("{}")
+		return Stop(ctx, o.Config)
+	}
 	connect := Connect
 	if o.Do == "inprocess" {
 		connect = InProcess
@@ -61,7 +66,7 @@ func runClient(v string) error {
 		return err
 	}
 	if o.Build {
-		if err := build(ctx, c, runState("echo built")); err != nil {
+		if err := build(ctx, c, runState(o.Command)); err != nil {
 			return err
 		}
 	}
