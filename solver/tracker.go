@@ -13,8 +13,8 @@ import (
 
 // Tracker makes events of BuildKit's status stream and of what a [Solver] learns.
 // Its owner passes everything that comes out of the status channel of one
-// connection to Status, and calls Close when that channel is closed. The zero value
-// works and reports to nobody; it must not be copied.
+// connection to Status, and calls Close when that channel is closed. It serves one
+// Solve at a time. The zero value works and reports to nobody; it must not be copied.
 //
 // The stream lags behind what calls return, so the end of a stage is reported when
 // the stream has shown the end of the stage's last step, and at Close at the latest:
