@@ -11,9 +11,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// standInLabel says of an image what it is instead of what its name lets one expect.
-const standInLabel = "dev.zlayer.lab.stand-in"
-
 // noteAnnotation says of a manifest what is special about it.
 const noteAnnotation = "dev.zlayer.lab.note"
 
