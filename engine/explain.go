@@ -66,11 +66,14 @@ var ownWords = strings.NewReplacer(
 	"failed to read dockerfile: ", "reading the build file: ",
 	"failed to read downloaded context: ", "fetching the build context: ",
 	"failed to resolve httpcontext: ", "fetching the build context: ",
+	"failed to push ", "pushing ",
+	"failed to do request: ", "",
 )
 
 var (
 	missingSecret = regexp.MustCompile(`^secret (\S+): not found$`)
 	missingAgent  = regexp.MustCompile(`^no SSH key "([^"]*)" forwarded from the client$`)
+	refusedPush   = regexp.MustCompile(`^pushing ([^/ ]+)/\S+: .*(?:401 Unauthorized|403 Forbidden|authorization failed|insufficient_scope)`)
 )
 
 // trimmedError is an error whose text is fit for users.
@@ -85,6 +88,9 @@ func (e *trimmedError) Error() string {
 	if m := missingAgent.FindStringSubmatch(text); m != nil {
 		id := cmp.Or(m[1], sshforward.DefaultID)
 		return fmt.Sprintf("ssh agent %q is required and was not given: add --ssh %s", id, id)
+	}
+	if m := refusedPush.FindStringSubmatch(text); m != nil {
+		return text + ": log in with docker login " + m[1]
 	}
 	return text
 }

@@ -37,6 +37,8 @@ type job struct {
 	layouts      map[string]content.Store
 	session      []session.Attachable
 	entitlements []string
+	cacheFrom    []client.CacheOptionsEntry
+	cacheTo      []client.CacheOptionsEntry
 	// readAllowed are directories outside the root that nested builds may read.
 	readAllowed []string
 	outputs     outputs
@@ -51,7 +53,7 @@ type job struct {
 // prepare checks a request and turns it into a job, which the caller closes.
 func (e *Engine) prepare(req Request) (*job, error) {
 	j := e.newJob(req)
-	for _, f := range []func() error{j.locate, j.setAttrs, j.setNamedContexts, j.setSession, j.setOutputs} {
+	for _, f := range []func() error{j.locate, j.setAttrs, j.setNamedContexts, j.setSession, j.setCache, j.setOutputs} {
 		if err := f(); err != nil {
 			return nil, errors.Join(err, j.close())
 		}
@@ -62,7 +64,7 @@ func (e *Engine) prepare(req Request) (*job, error) {
 // prepareCall is prepare without outputs.
 func (e *Engine) prepareCall(req Request) (*job, error) {
 	j := e.newJob(req)
-	for _, f := range []func() error{j.locate, j.setAttrs, j.setNamedContexts, j.setSession} {
+	for _, f := range []func() error{j.locate, j.setAttrs, j.setNamedContexts, j.setSession, j.setCache} {
 		if err := f(); err != nil {
 			return nil, errors.Join(err, j.close())
 		}
@@ -118,21 +120,16 @@ func (j *job) sharedKey() string {
 
 // solveOpt is the job in BuildKit's terms.
 func (j *job) solveOpt() client.SolveOpt {
-	opt := client.SolveOpt{
+	return client.SolveOpt{
 		Exports:             j.outputs.exports,
 		OCIStores:           j.layouts,
 		SharedKey:           j.sharedKey(),
 		FrontendAttrs:       j.attrs,
 		Session:             append([]session.Attachable{j.locals.attachable()}, j.session...),
 		AllowedEntitlements: j.entitlements,
+		CacheImports:        j.cacheFrom,
+		CacheExports:        j.cacheTo,
 	}
-	for _, c := range j.req.CacheFrom {
-		opt.CacheImports = append(opt.CacheImports, client.CacheOptionsEntry(c))
-	}
-	for _, c := range j.req.CacheTo {
-		opt.CacheExports = append(opt.CacheExports, client.CacheOptionsEntry(c))
-	}
-	return opt
 }
 
 // shown replaces the frontend's name of the build file by the user's.

@@ -127,6 +127,9 @@ func (j *job) addOutput(o Output) error {
 			return inputErrorf("nothing to push: give the image a name with a tag (-t registry/name:tag)")
 		}
 	case OutputOCI, OutputDocker:
+		if o.Type == OutputDocker && strings.Contains(j.attrs["platform"], ",") {
+			return inputErrorf("docker's archive format holds one platform: ask for one, or for the output oci")
+		}
 		j.nameImage(attrs)
 		if attrs["tar"] == "false" {
 			if o.Dest == "" || o.Writer != nil {
