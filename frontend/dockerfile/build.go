@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 
 	"github.com/containerd/platforms"
@@ -52,8 +53,10 @@ type Frontend struct {
 type Options struct {
 	// Name is what positions call the build file; empty is its base name.
 	Name string
-	// Text is what to compile instead of the file's own text.
-	Text *frontend.Text
+	// Convert gives the Dockerfile that the text of the build file stands for; nil,
+	// nil means that the text is one. target is the stage asked for, "" for the last.
+	// A nil func converts nothing.
+	Convert func(ctx context.Context, target string, text []byte) (*frontend.Text, error)
 	// Nested finds the stage that an image name in the file stands for, when that
 	// is a build and not an image; nil, nil means it is an image. It is called once
 	// for each name and platform that the target needs. A nil func finds none.
@@ -118,6 +121,9 @@ func Compile(ctx context.Context, c gwclient.Client, o Options) (*graph.Graph, e
 // build is one run of the frontend.
 type build struct {
 	Options
+	// converted is what the build file was converted to; nil for a Dockerfile.
+	converted *frontend.Text
+
 	solve  SolveFunc
 	client gwclient.Client
 	ui     *dockerui.Client
@@ -155,17 +161,41 @@ func (f Frontend) open(ctx context.Context, c gwclient.Client) (*build, *gwclien
 
 func newBuild(ctx context.Context, c gwclient.Client, o Options) (*build, error) {
 	b := &build{Options: o, client: newResolveCache(c)}
-	var err error
-	b.ui, b.src, err = b.read(ctx, b.client)
+	if err := b.load(ctx); err != nil {
+		return nil, err
+	}
+	b.text = b.src.Data
+	if o.Convert == nil {
+		return b, nil
+	}
+	t, err := o.Convert(ctx, b.ui.Target, b.text)
 	if err != nil {
 		return nil, err
 	}
-	b.opts = b.ui.BuildOpts().Opts
-	b.text = b.src.Data
-	if b.Text != nil {
-		b.text = b.Text.Dockerfile
+	if t == nil {
+		return b, nil
 	}
-	return b, nil
+	// The Dockerfile has its own target and arguments, so it is opened anew with those.
+	b.converted, b.text = t, t.Dockerfile
+	ic := &inputClient{Client: b.client, opts: maps.Clone(b.opts)}
+	delete(ic.opts, "target")
+	if t.Target != "" {
+		ic.opts["target"] = t.Target
+	}
+	for k, v := range t.BuildArgs {
+		ic.opts["build-arg:"+k] = v
+	}
+	b.client = ic
+	return b, b.load(ctx)
+}
+
+// load reads the build file through the build's client.
+func (b *build) load(ctx context.Context) error {
+	var err error
+	if b.ui, b.src, err = b.read(ctx, b.client); err == nil {
+		b.opts = b.ui.BuildOpts().Opts
+	}
+	return err
 }
 
 // read opens the Dockerfile as c shows it.
@@ -182,8 +212,8 @@ func (b *build) read(ctx context.Context, c gwclient.Client) (*dockerui.Client, 
 	if b.Name != "" {
 		src.Filename = b.Name
 	}
-	if b.Text != nil {
-		src.Data, src.Language = b.Text.Original, b.Text.Language
+	if t := b.converted; t != nil {
+		src.Data, src.Language = t.Original, t.Language
 	}
 	return ui, src, nil
 }

@@ -58,13 +58,13 @@ func pbPosition(p parser.Position) *pb.Position {
 
 // relocate moves a range from the Dockerfile to the text it stands for.
 func (b *build) relocate(r *pb.Range) {
-	if b.Text == nil || r.Start == nil {
+	if b.converted == nil || r.Start == nil {
 		return
 	}
-	start := b.Text.Pos(int(r.Start.Line))
+	start := b.converted.Pos(int(r.Start.Line))
 	end := start
 	if r.End != nil && r.End.Line > r.Start.Line {
-		end = b.Text.Pos(int(r.End.Line))
+		end = b.converted.Pos(int(r.End.Line))
 	}
 	last := max(end.Line, end.EndLine, start.Line)
 	r.Start = &pb.Position{Line: int32(start.Line), Character: int32(max(start.Column-1, 0))}
@@ -73,7 +73,7 @@ func (b *build) relocate(r *pb.Range) {
 
 // relocateAll does so for every operation of a definition.
 func (b *build) relocateAll(def *pb.Definition) {
-	if b.Text == nil || def.Source == nil {
+	if b.converted == nil || def.Source == nil {
 		return
 	}
 	for _, locs := range def.Source.Locations {
@@ -92,7 +92,7 @@ func (b *build) pos(loc []parser.Range) graph.Pos {
 		return graph.Pos{File: b.src.Filename}
 	}
 	p := graph.Pos{File: b.src.Filename, Line: int(rs[0].Start.Line)}
-	if b.Text != nil && rs[0].Start.Character > 0 {
+	if b.converted != nil && rs[0].Start.Character > 0 {
 		p.Column = int(rs[0].Start.Character) + 1
 	}
 	return p

@@ -90,7 +90,7 @@ func TestText(t *testing.T) {
 		Lines:      []graph.Pos{{Line: 1, Column: 7}, {}, {Line: 3, Column: 5}, {Line: 4, Column: 5}},
 	}
 	gw := newGateway(t, map[string]string{"Dockerfile": "not read"}, nil)
-	g, err := Compile(context.Background(), gw, Options{Name: "app/ZImagefile", Text: text})
+	g, err := Compile(context.Background(), gw, Options{Name: "app/ZImagefile", Convert: func(context.Context, string, []byte) (*frontend.Text, error) { return text, nil }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +103,7 @@ func TestText(t *testing.T) {
 	}
 
 	text.Dockerfile = []byte("FROM busybox AS main\n\nRUN echo one\nNONSENSE\n")
-	_, err = Compile(context.Background(), gw, Options{Name: "app/ZImagefile", Text: text})
+	_, err = Compile(context.Background(), gw, Options{Name: "app/ZImagefile", Convert: func(context.Context, string, []byte) (*frontend.Text, error) { return text, nil }})
 	srcs := errdefs.Sources(err)
 	if len(srcs) == 0 {
 		t.Fatalf("got %v", err)
