@@ -6,6 +6,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -37,7 +39,7 @@ func TestMain(m *testing.M) {
 // clientOrder is what a client process is told.
 type clientOrder struct {
 	Config Config
-	// Do is connect (the default), inprocess or stop.
+	// Do is connect (the default), inprocess, stop, or bridge.
 	Do string
 	// Build runs a build of Command and not only the handshake.
 	Build   bool
@@ -56,6 +58,9 @@ func runClient(v string) error {
 	if o.Do == "stop" {
 		fmt.Println("{}")
 		return Stop(ctx, o.Config)
+	}
+	if o.Do == "bridge" {
+		return bridge(slot{o.Config.StateDir, mainSlot}.socket())
 	}
 	connect := Connect
 	if o.Do == "inprocess" {
@@ -77,6 +82,17 @@ func runClient(v string) error {
 		os.Stdin.Read(make([]byte, 1)) //nolint:errcheck // it only ever ends
 	}
 	return c.Close()
+}
+
+// bridge connects standard input and output to a socket.
+func bridge(socket string) error {
+	c, err := net.Dial("unix", socket)
+	if err != nil {
+		return err
+	}
+	go io.Copy(c, os.Stdin) //nolint:errcheck // ends with the process
+	_, err = io.Copy(os.Stdout, c)
+	return err
 }
 
 // clientCommand returns a command that carries out o.

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/url"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -83,7 +84,11 @@ func Dial(ctx context.Context, r Remote) (*Conn, error) {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		return nil, fmt.Errorf("connecting to BuildKit at %s: %w: is it running there?", r.Addr, err)
+		hint := "is it running there?"
+		if strings.Contains(err.Error(), "executable file not found") {
+			hint = "addresses of this kind need that program"
+		}
+		return nil, fmt.Errorf("connecting to BuildKit at %s: %w: %s", r.Addr, plain(err), hint)
 	}
 	info.Address = r.Addr
 	return &Conn{Client: c, Info: info, close: c.Close}, nil
@@ -182,4 +187,30 @@ func describe(ctx context.Context, c *client.Client) (Info, error) {
 	}
 	info.Snapshotter = workers[0].Labels[label.Snapshotter]
 	return info, nil
+}
+
+// plainError is an error under a text fit for users.
+type plainError struct {
+	text string
+	err  error
+}
+
+func (e *plainError) Error() string { return e.text }
+func (e *plainError) Unwrap() error { return e.err }
+
+// plain takes the reason out of gRPC's description of a failed connection,
+// which has the form: connection error: desc = "transport: ...: reason".
+func plain(err error) error {
+	_, quoted, ok := strings.Cut(err.Error(), "connection error: desc = ")
+	if !ok {
+		return err
+	}
+	text, unquoteErr := strconv.Unquote(quoted)
+	if unquoteErr != nil {
+		return err
+	}
+	for _, prefix := range []string{"transport: ", "Error while dialing: ", "authentication handshake failed: "} {
+		text = strings.TrimPrefix(text, prefix)
+	}
+	return &plainError{text: text, err: err}
 }
