@@ -131,7 +131,7 @@ func (a *app) failed(ctx context.Context, err error, view *progress.View) error 
 	if ctx.Err() != nil {
 		return err
 	}
-	if view.Mode() != progress.RawJSON {
+	if view.Mode() != progress.RawJSON && view.Mode() != progress.Quiet {
 		progress.PrintWarnings(a.stderr, view.Warnings(), a.globals.debug, a.style())
 	}
 	progress.PrintFailure(a.stderr, err, view, a.style())

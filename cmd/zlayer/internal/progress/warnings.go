@@ -1,8 +1,11 @@
 package progress
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"github.com/zlayer-dev/zlayer/solver"
 )
@@ -20,11 +23,7 @@ func PrintWarnings(w io.Writer, list []solver.WarningInfo, details bool, st Styl
 	}
 	fmt.Fprintf(w, "%s%s:\n", st.yellow(count(len(list), "warning")+" found"), hint)
 	for _, wi := range list {
-		pos := ""
-		if !wi.Pos.IsZero() {
-			pos = wi.Pos.String() + ": "
-		}
-		fmt.Fprintf(w, "- %s%s\n", pos, printable(wi.Short))
+		fmt.Fprintf(w, "- %s\n", printable(warningLine(wi)))
 		if !details {
 			continue
 		}
@@ -38,7 +37,15 @@ func PrintWarnings(w io.Writer, list []solver.WarningInfo, details bool, st Styl
 	}
 }
 
-// distinct drops repetitions: the same warning may come with an event and with
+// warningLine begins with the position; BuildKit's text ends with the line.
+func warningLine(wi solver.WarningInfo) string {
+	if wi.Pos.IsZero() {
+		return wi.Short
+	}
+	return wi.Pos.String() + ": " + strings.TrimSuffix(wi.Short, fmt.Sprintf(" (line %d)", wi.Pos.Line))
+}
+
+// distinct sorts warnings by their place and drops repetitions: the same warning may come with an event and with
 // the result, and once for each platform.
 func distinct(list []solver.WarningInfo) []solver.WarningInfo {
 	type key struct {
@@ -54,6 +61,9 @@ func distinct(list []solver.WarningInfo) []solver.WarningInfo {
 			out = append(out, w)
 		}
 	}
+	slices.SortStableFunc(out, func(a, b solver.WarningInfo) int {
+		return cmp.Or(cmp.Compare(a.Pos.File, b.Pos.File), cmp.Compare(a.Pos.Line, b.Pos.Line))
+	})
 	return out
 }
 
