@@ -95,7 +95,9 @@ func (w *workspace) addNamedContext(t *testing.T, o *client.SolveOpt, name, from
 		o.FrontendAttrs[key] = "oci-layout://" + local + "@" + digest
 	case kind == "input":
 		o.LocalMounts[local] = mountDir(t, filepath.Join(w.root, rest))
-		o.FrontendInputs[local] = llb.Local(local, llb.SharedKeyHint(local))
+		// a copy, because steps on top of a local source are never found in the cache
+		o.FrontendInputs[local] = llb.Scratch().File(llb.Copy(llb.Local(local, llb.SharedKeyHint(local)), "/", "/",
+			&llb.CopyInfo{CopyDirContentsOnly: true}))
 		o.FrontendAttrs[key] = "input:" + local
 	case isRemote(from):
 		o.FrontendAttrs[key] = w.expand(from)
@@ -136,7 +138,9 @@ func (w *workspace) addAttrs(t *testing.T, attrs map[string]string) {
 		attrs["label:"+k] = v
 	}
 	for k, v := range w.Attests {
-		attrs["attest:"+k] = v
+		if v != "disabled=true" {
+			attrs["attest:"+k] = v
+		}
 	}
 	for k, v := range w.Attrs {
 		attrs[k] = w.expand(v)

@@ -75,7 +75,9 @@ type buildCase struct {
 	Needs []string `yaml:"needs"`
 
 	// Fails is a part of the error message that the build must end with.
-	Fails string `yaml:"fails"`
+	// EngineFails is that of the engine's message, where its words are others.
+	Fails       string `yaml:"fails"`
+	EngineFails string `yaml:"engine-fails"`
 	// Differs are the differences from the reference that are accepted.
 	Differs []difference `yaml:"differs"`
 }
@@ -84,8 +86,8 @@ type buildCase struct {
 type difference struct {
 	// Subject is "frontend" or "engine".
 	Subject string `yaml:"subject"`
-	// What is an aspect of a build: image, error, warnings, outline, targets, lint
-	// or describe.
+	// What is an aspect of a build: image, provenance, error, warnings, outline,
+	// targets, lint or describe.
 	What string `yaml:"what"`
 	// Why justifies the difference.
 	Why string `yaml:"why"`

@@ -1,11 +1,13 @@
 package integration
 
 import (
+	"sync"
 	"testing"
 
-	"os"
 	"github.com/moby/buildkit/frontend/dockerfile/builder"
+
 	"github.com/zlayer-dev/zlayer/frontend/dockerfile"
+	"github.com/zlayer-dev/zlayer/integration/lab/labtest"
 )
 
 const goldenFile = "error.txt"
@@ -14,12 +16,10 @@ const goldenFile = "error.txt"
 // many others is hard to understand when it fails.
 var bound = make(chan struct{}, 3)
 
-// TestCorpus builds every case of testdata/corpus with zlayer's frontend and with BuildKit's own
-// dockerfile.v0 on the same daemon. The images are the same to the byte, so are errors with their
-// positions, warnings, and the answers to subrequests.
-//
-// The subject builds first: the reference then finds the steps in the cache, so that times of
-// creation agree.
+// TestCorpus builds every case of testdata/corpus with zlayer's frontend, with the engine, and with
+// BuildKit's own dockerfile.v0, on the same daemon. The images are the same to the byte; so are
+// warnings, the answers to subrequests, and errors with their positions, but that the engine has
+// its own words for errors.
 func TestCorpus(t *testing.T) {
 	for _, c := range loadCases(t, "corpus") {
 		t.Run(c.name, func(t *testing.T) {
@@ -31,28 +31,41 @@ func TestCorpus(t *testing.T) {
 	}
 }
 
-// differential builds the case with the frontend and with the reference and compares.
+// differential builds the case with both subjects and with the reference and compares.
 func (c *buildCase) differential(t *testing.T) {
 	t.Helper()
 	bk := buildkit(t)
+	if len(c.Needs) > 0 {
+		labtest.Require(t, c.Needs...)
+	}
 	ctx := t.Context()
 	w := newWorkspace(t, c)
 
-	subject := dockerfile.Build
-	if os.Getenv("TMP_CONTROL") != "" {
-		subject = builder.Build
+	// the subjects first: the reference then finds the steps in the cache, so that times agree
+	got := w.build(ctx, t, bk, dockerfile.Build)
+	got.calls = w.ask(ctx, t, bk, dockerfile.Build, nil)
+	var byEngine outcome
+	if c.forEngine() {
+		byEngine = w.buildEngine(ctx, t)
+		byEngine.calls = w.askEngine(ctx, t)
 	}
-	got := w.build(ctx, t, bk, subject)
-	got.calls = w.ask(ctx, t, bk, subject, c.ReferenceCrashes)
 	want := w.buildReference(ctx, t, bk)
 	want.calls = w.ask(ctx, t, bk, reference(c.ReferenceAttrs), c.ReferenceCrashes)
-
 	for _, name := range c.ReferenceCrashes {
 		if err := got.calls[name].err; err != nil {
 			t.Errorf("%s: got %v, want an answer", name, err)
 		}
 		want.calls[name] = got.calls[name]
 	}
+
 	c.expect(t, "reference", want)
-	c.compare(t, subjectFrontend, got, want)
+	inClient := sync.OnceValue(func() outcome {
+		o := w.build(ctx, t, bk, builder.Build)
+		o.calls = w.ask(ctx, t, bk, builder.Build, c.ReferenceCrashes)
+		return o
+	})
+	c.compareFrontend(t, got, want, inClient)
+	if c.forEngine() {
+		c.compareEngine(t, byEngine, want, inClient)
+	}
 }

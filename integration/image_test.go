@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	digest "github.com/opencontainers/go-digest"
@@ -26,6 +27,7 @@ type imagePart struct {
 	layers     []string
 	diffIDs    []string
 	statements []string // in-toto statements of an attestation manifest
+	provenance []string // those of them that tell of the build itself, without times and ids
 }
 
 // readLayout reads what an OCI layout directory's index.json names. Every blob is
@@ -45,17 +47,16 @@ func readLayout(dir string) (*image, error) {
 	return readImage(dir, top.Manifests[0])
 }
 
-// readImage reads one image of an OCI layout.
+// readImage reads one image of an OCI layout, of which digest and size are known.
 func readImage(dir string, d ocispecs.Descriptor) (*image, error) {
 	img := &image{digest: d.Digest}
-	d.Annotations = nil // the name and the time of the export
-	descriptors := []ocispecs.Descriptor{d}
-	if strings.Contains(d.MediaType, "index") || strings.Contains(d.MediaType, "manifest.list") {
-		var index ocispecs.Index
-		if err := readBlob(dir, d, &index); err != nil {
-			return nil, err
-		}
-		descriptors = index.Manifests
+	var index ocispecs.Index // or a manifest, which has no manifests
+	if err := readBlob(dir, d, &index); err != nil {
+		return nil, err
+	}
+	descriptors := index.Manifests
+	if len(descriptors) == 0 {
+		descriptors = []ocispecs.Descriptor{{MediaType: index.MediaType, Digest: d.Digest, Size: d.Size}}
 	}
 	for _, d := range descriptors {
 		p, err := readPart(dir, d)
@@ -95,7 +96,11 @@ func readPart(dir string, d ocispecs.Descriptor) (imagePart, error) {
 			if err := readBlob(dir, l, &st); err != nil {
 				return p, err
 			}
-			p.statements = append(p.statements, prettyJSON(st))
+			if strings.Contains(l.Annotations["in-toto.io/predicate-type"], "slsa.dev/provenance") {
+				p.provenance = append(p.provenance, settledProvenance(st))
+			} else {
+				p.statements = append(p.statements, prettyJSON(st))
+			}
 		}
 	}
 	return p, nil
@@ -128,21 +133,78 @@ func describeDescriptor(d ocispecs.Descriptor) string {
 	return string(data)
 }
 
-// text renders the image for a comparison by eye and by diff.
+// settledProvenance is a provenance statement without what no two builds have in common.
+func settledProvenance(statement []byte) string {
+	var v any
+	if err := json.Unmarshal(statement, &v); err != nil {
+		return err.Error()
+	}
+	var settle func(any)
+	settle = func(v any) {
+		switch v := v.(type) {
+		case map[string]any:
+			for _, k := range []string{"startedOn", "finishedOn", "invocationId"} {
+				delete(v, k)
+			}
+			for _, e := range v {
+				settle(e)
+			}
+		case []any:
+			for _, e := range v {
+				settle(e)
+			}
+		}
+	}
+	settle(v)
+	data, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err.Error()
+	}
+	return string(data)
+}
+
+// hasProvenance reports whether the image tells how it was built, and with that when: then neither
+// the attestation manifest nor the index is the same twice.
+func (img *image) hasProvenance() bool {
+	return slices.ContainsFunc(img.parts, func(p imagePart) bool { return len(p.provenance) > 0 })
+}
+
+// provenanceText renders what the image tells of its build.
+func (img *image) provenanceText() string {
+	if img == nil {
+		return ""
+	}
+	var all []string
+	for _, p := range img.parts {
+		all = append(all, p.provenance...)
+	}
+	return strings.Join(all, "\n")
+}
+
+// text renders the image for a comparison by eye and by diff; all of it but the provenance.
 func (img *image) text() string {
 	if img == nil {
 		return ""
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "image %s\n", img.digest)
+	if !img.hasProvenance() {
+		fmt.Fprintf(&b, "image %s\n", img.digest)
+	}
 	for _, p := range img.parts {
-		fmt.Fprintf(&b, "manifest %s %s\n", p.digest, p.descriptor)
-		fmt.Fprintf(&b, "diff ids:\n  %s\n", strings.Join(p.diffIDs, "\n  "))
-		fmt.Fprintf(&b, "layers:\n  %s\n", strings.Join(p.layers, "\n  "))
-		fmt.Fprintf(&b, "config:\n%s\n", p.config)
-		for _, s := range p.statements {
-			fmt.Fprintf(&b, "statement:\n%s\n", s)
-		}
+		p.write(&b)
 	}
 	return b.String()
+}
+
+func (p imagePart) write(b *strings.Builder) {
+	fmt.Fprintf(b, "manifest of %s\n", p.descriptor)
+	if len(p.provenance) == 0 {
+		fmt.Fprintf(b, "digest %s\n", p.digest)
+		fmt.Fprintf(b, "layers:\n  %s\n", strings.Join(p.layers, "\n  "))
+	}
+	fmt.Fprintf(b, "diff ids:\n  %s\n", strings.Join(p.diffIDs, "\n  "))
+	fmt.Fprintf(b, "config:\n%s\n", p.config)
+	for _, s := range p.statements {
+		fmt.Fprintf(b, "statement:\n%s\n", s)
+	}
 }

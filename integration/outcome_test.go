@@ -1,11 +1,13 @@
 package integration
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -20,7 +22,8 @@ import (
 type outcome struct {
 	image    *image
 	err      error
-	warnings []string
+	warnings []string // all that is known of each
+	lines    []string // line and text of each, which the engine tells, too
 	calls    map[string]call
 }
 
@@ -81,20 +84,22 @@ func (w *workspace) buildReference(ctx context.Context, t *testing.T, c *client.
 func runSolve(t *testing.T, dir string, solve func(chan *client.SolveStatus) error) outcome {
 	t.Helper()
 	status := make(chan *client.SolveStatus)
-	warnings := make(chan []string)
+	var out outcome
+	read := make(chan struct{})
 	go func() {
-		var texts []string
+		defer close(read)
 		for s := range status {
 			for _, w := range s.Warnings {
-				texts = append(texts, warningText(w))
+				out.warnings = append(out.warnings, warningText(w))
+				out.lines = append(out.lines, warningLine(w))
 			}
 		}
-		slices.Sort(texts)
-		warnings <- texts
+		slices.Sort(out.warnings)
+		slices.Sort(out.lines)
 	}()
-	var out outcome
-	out.err = solve(status)
-	out.warnings = <-warnings
+	err := solve(status)
+	<-read
+	out.err = err
 	if out.err == nil {
 		img, err := readLayout(dir)
 		if err != nil {
@@ -119,6 +124,15 @@ func warningText(w *client.VertexWarning) string {
 	return b.String()
 }
 
+// warningLine is the part of a warning that the engine hands on.
+func warningLine(w *client.VertexWarning) string {
+	line := int32(0)
+	if len(w.Range) > 0 {
+		line = w.Range[0].GetStart().GetLine()
+	}
+	return fmt.Sprintf("%d %s %s | %s", line, w.Short, bytes.Join(w.Detail, []byte(" ")), w.URL)
+}
+
 func rangesText(ranges []*pb.Range) string {
 	var parts []string
 	for _, r := range ranges {
@@ -128,30 +142,46 @@ func rangesText(ranges []*pb.Range) string {
 	return strings.Join(parts, ",")
 }
 
-// ask runs all subrequests but those to skip through fn.
+// ask runs all subrequests but those to skip through fn, in one session.
 func (w *workspace) ask(ctx context.Context, t *testing.T, c *client.Client, fn buildFunc, skip []string) map[string]call {
 	t.Helper()
 	answers := map[string]call{}
-	for name, id := range callNames {
-		if slices.Contains(skip, name) {
-			continue
-		}
-		o := w.solveOpt(t)
-		o.FrontendAttrs["requestid"] = id
-		o.FrontendAttrs["frontend.caps"] = "moby.buildkit.frontend.subrequests"
-		var answer call
-		_, answer.err = c.Build(ctx, o, "", func(ctx context.Context, gw gwclient.Client) (*gwclient.Result, error) {
-			res, err := fn(ctx, gw)
-			if err != nil {
-				return nil, err
+	_, err := c.Build(ctx, w.solveOpt(t), "", func(ctx context.Context, gw gwclient.Client) (*gwclient.Result, error) {
+		for name, id := range callNames {
+			if slices.Contains(skip, name) {
+				continue
 			}
-			answer.json = answerJSON(res.Metadata["result.json"])
-			answer.text = sortedLines(string(res.Metadata["result.txt"]))
-			return gwclient.NewResult(), nil
-		}, nil)
-		answers[name] = answer
+			res, err := fn(ctx, asking{gw, id})
+			if err != nil {
+				answers[name] = call{err: err}
+				continue
+			}
+			answers[name] = call{
+				json: answerJSON(res.Metadata["result.json"]),
+				text: sortedLines(string(res.Metadata["result.txt"])),
+			}
+		}
+		return gwclient.NewResult(), nil
+	}, nil)
+	if err != nil {
+		t.Errorf("asking: %v", err)
 	}
 	return answers
+}
+
+// asking is a gateway whose build options make a frontend answer a subrequest.
+type asking struct {
+	gwclient.Client
+	request string
+}
+
+// BuildOpts implements gwclient.Client.
+func (a asking) BuildOpts() gwclient.BuildOpts {
+	o := a.Client.BuildOpts()
+	o.Opts = maps.Clone(o.Opts)
+	o.Opts["requestid"] = a.request
+	o.Opts["frontend.caps"] = "moby.buildkit.frontend.subrequests"
+	return o
 }
 
 // answerJSON is the answer to a subrequest without what changes from one request
@@ -217,8 +247,13 @@ func prettyJSON(data []byte) string {
 	return string(out)
 }
 
+// passing matches what the daemon made up for one solve: ids of snapshots and
+// names of temporary mounts.
+var passing = regexp.MustCompile(`checksum of ref \S+|/buildkit[0-9]+|[a-z0-9]{25}::[a-z0-9]{25}`)
+
 // errorText is the message of a build error without what differs by the way the
-// error came: a frontend in the daemon is one call further away.
+// error came (a frontend in the daemon is one call further away) or from one
+// solve to the next.
 func errorText(err error) string {
 	if err == nil {
 		return ""
@@ -227,10 +262,11 @@ func errorText(err error) string {
 	for _, prefix := range []string{"failed to run Build function: ", "failed to solve: "} {
 		s = strings.TrimPrefix(s, prefix)
 	}
-	return s
+	return passing.ReplaceAllString(s, "...")
 }
 
-// errorSources lists the places that an error points to, with the text there.
+// errorSources lists the places that an error points to, with the text there. Their order is that
+// of a map where several stages are at fault.
 func errorSources(err error) []string {
 	var places []string
 	for _, s := range errdefs.Sources(err) {
@@ -240,6 +276,7 @@ func errorSources(err error) []string {
 		}
 		places = append(places, fmt.Sprintf("%s %s\n%s", s.GetInfo().GetFilename(), rangesText(s.GetRanges()), excerpt.String()))
 	}
+	slices.Sort(places)
 	return places
 }
 

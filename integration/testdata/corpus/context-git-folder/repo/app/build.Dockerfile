@@ -1,0 +1,3 @@
+FROM busybox
+COPY . /src
+RUN find /src > /list && test -f /src/f
