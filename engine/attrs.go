@@ -162,6 +162,9 @@ func (j *job) setAttests() error {
 		disabled := false
 		for _, f := range fields {
 			name, value, _ := strings.Cut(f, "=")
+			if k == "provenance" && name == "mode" && value != "min" && value != "max" {
+				return inputErrorf("attestation provenance: mode %q is neither min nor max", value)
+			}
 			if name != "disabled" {
 				keep = append(keep, f)
 				continue

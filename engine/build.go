@@ -145,6 +145,9 @@ func (j *job) sink(res *Result) solver.Sink {
 }
 
 func (j *job) solveGraph(ctx context.Context, req dockerfile.SolveRequest, tracker *solver.Tracker) ([]gwclient.Reference, error) {
+	if err := j.checkEntitlements(req.Graph); err != nil {
+		return nil, err
+	}
 	s := solver.Solver{
 		Exec:     solver.Gateway{Client: req.Client, CacheImports: req.CacheImports},
 		Jobs:     j.req.Jobs,

@@ -59,7 +59,7 @@ func (j *job) sourceError(err error) *graph.PosError {
 
 // noise is what BuildKit's layers put before a cause: it repeats what the position
 // says, or where in BuildKit the error passed.
-var noise = regexp.MustCompile(`failed to solve: |failed to run Build function: |failed to (?:load|compute) cache key: |failed to calculate checksum of ref \S+: |dockerfile parse error on lines? \d+(?:-\d+)?: |rpc error: code = \w+ desc = |, output: ""$`)
+var noise = regexp.MustCompile(`failed to solve: |failed to run Build function: |failed to (?:load|compute) cache key: |failed to calculate checksum of ref \S+: |failed to resolve source metadata for \S+: |dockerfile parse error on lines? \d+(?:-\d+)?: |rpc error: code = \w+ desc = |, output: ""$`)
 
 // ownWords says in our words what BuildKit was at.
 var ownWords = strings.NewReplacer(
@@ -68,11 +68,13 @@ var ownWords = strings.NewReplacer(
 	"failed to resolve httpcontext: ", "fetching the build context: ",
 	"failed to push ", "pushing ",
 	"failed to do request: ", "",
+	"failed with build-arg:BUILDKIT_SYNTAX = ", "running the frontend ",
 )
 
 var (
 	missingSecret = regexp.MustCompile(`^secret (\S+): not found$`)
 	missingAgent  = regexp.MustCompile(`^no SSH key "([^"]*)" forwarded from the client$`)
+	brokenImage   = regexp.MustCompile(`^exit code: \d+$`)
 	refusedPush   = regexp.MustCompile(`^pushing ([^/ ]+)/\S+: .*(?:401 Unauthorized|403 Forbidden|authorization failed|insufficient_scope)`)
 )
 
@@ -88,6 +90,10 @@ func (e *trimmedError) Error() string {
 	if m := missingAgent.FindStringSubmatch(text); m != nil {
 		id := cmp.Or(m[1], sshforward.DefaultID)
 		return fmt.Sprintf("ssh agent %q is required and was not given: add --ssh %s", id, id)
+	}
+	if brokenImage.MatchString(text) {
+		// All that is said of a syntax image whose program ends before it answers.
+		return "the frontend's program ended with " + text + ": is the image a frontend for BuildKit?"
 	}
 	if m := refusedPush.FindStringSubmatch(text); m != nil {
 		return text + ": log in with docker login " + m[1]

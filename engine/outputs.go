@@ -378,7 +378,15 @@ func (p *dockerPipe) Write(b []byte) (int, error) {
 			return 0, fmt.Errorf("starting docker load: %w", err)
 		}
 	}
-	return p.stdin.Write(b)
+	n, err := p.stdin.Write(b)
+	if err != nil {
+		// It has ended before the end of the archive, and knows why.
+		_ = p.stdin.Close()
+		if ferr := p.Finish(); ferr != nil {
+			err = ferr
+		}
+	}
+	return n, err
 }
 
 // Close implements io.Closer; it ends the archive.
@@ -393,6 +401,9 @@ func (p *dockerPipe) Close() error {
 func (p *dockerPipe) Finish() error {
 	if p.stdin == nil {
 		return errors.New("loading into docker: nothing was exported")
+	}
+	if p.ended {
+		return nil
 	}
 	p.ended = true
 	if err := p.cmd.Wait(); err != nil {
