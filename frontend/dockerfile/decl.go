@@ -181,7 +181,7 @@ func (f *file) nameStages(text []byte, byName map[string]*decl) []byte {
 // target returns the stage a build of the file ends in, nil when there is none
 // of that name.
 func (f *file) target(name string) *decl {
-	if name == "" {
+	if name == "" && len(f.decls) > 0 {
 		return f.decls[len(f.decls)-1]
 	}
 	for i := len(f.decls) - 1; i >= 0; i-- {
