@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
 	"github.com/zlayer-dev/zlayer/cmd/zlayer/internal/progress"
@@ -90,6 +91,10 @@ func (a *app) build(ctx context.Context, p *buildPlan) (err error) {
 			err = closing
 		}
 	}()
+	if a.globals.debug {
+		logrus.SetOutput(a.stderr)
+		logrus.SetLevel(logrus.DebugLevel)
+	}
 	p.request.Events = view.Sink
 	if p.call != "" {
 		return a.call(ctx, e, p, view)

@@ -59,7 +59,7 @@ func (g *globals) register(f *pflag.FlagSet) {
 	f.StringArrayVar(&g.plainHTTP, "registry-http", nil, "speak plain http with the registry `HOST` (repeatable)")
 	f.StringArrayVar(&g.insecure, "registry-insecure", nil, "do not verify the certificate of the registry `HOST` (repeatable)")
 	f.StringArrayVar(&g.registryCA, "registry-ca", nil, "verify a registry by the CA certificates in a file: `HOST=FILE` (repeatable)")
-	f.BoolVar(&g.debug, "debug", false, "tell the details of warnings; have a daemon that is started keep a verbose log")
+	f.BoolVar(&g.debug, "debug", false, "tell the details of warnings and what BuildKit's client logs; have a daemon that is started for it keep a verbose log")
 }
 
 // usesGlobals notes which global flags a command heeds.
@@ -90,11 +90,22 @@ func (g *globals) check(cmd *cobra.Command, lookup func(string) (string, bool)) 
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	if cmd.InheritedFlags().Changed("no-daemon") && g.noDaemon && !cmd.InheritedFlags().Changed("addr") {
-		// Asked for on this command line, it goes before BUILDKIT_HOST.
+	g.yield(cmd.InheritedFlags().Changed)
+	return g.validate()
+}
+
+// yield drops what the environment says where a flag on this command line asks for
+// the opposite.
+func (g *globals) yield(given func(string) bool) {
+	if given("no-daemon") && g.noDaemon && !given("addr") {
 		g.addr = ""
 	}
-	return g.validate()
+	if given("addr") && !given("no-daemon") {
+		g.noDaemon = false
+	}
+	if g.addr != "" && !given("daemon-config") {
+		g.daemonConfig = ""
+	}
 }
 
 // setFromEnv gives f the value of an environment variable that is not empty.
@@ -117,9 +128,9 @@ func (g *globals) validate() error {
 	tls := g.tlsCA != "" || g.tlsCert != "" || g.tlsKey != "" || g.tlsServerName != ""
 	switch {
 	case g.addr != "" && g.noDaemon:
-		return errors.New("--addr (or BUILDKIT_HOST) and --no-daemon contradict each other: give one of them")
+		return errors.New("--addr (BUILDKIT_HOST) and --no-daemon (ZLAYER_NO_DAEMON) contradict each other: give one of them")
 	case g.addr != "" && embedded:
-		return errors.New("--daemon-config and the --registry flags are for the embedded daemon: configure the one at " + g.addr + " itself")
+		return fmt.Errorf("--daemon-config and the --registry flags are for the embedded daemon: configure the BuildKit at %s (--addr or BUILDKIT_HOST) itself", g.addr)
 	case tls && !strings.HasPrefix(g.addr, "tcp://"):
 		return errors.New("the --tls flags are for a BuildKit at --addr tcp://HOST:PORT")
 	case (g.tlsCert == "") != (g.tlsKey == ""):

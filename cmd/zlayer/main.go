@@ -1,7 +1,10 @@
 package main
 
 import (
+	"io"
 	"os"
+
+	"github.com/sirupsen/logrus"
 
 	"github.com/zlayer-dev/zlayer/engine"
 )
@@ -14,5 +17,7 @@ func main() {
 	if engine.ReexecDaemon() {
 		return
 	}
+	// BuildKit's client logs what nobody can act upon; --debug brings it back.
+	logrus.SetOutput(io.Discard)
 	os.Exit(newApp().run(os.Args[1:]))
 }
