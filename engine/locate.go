@@ -70,7 +70,9 @@ func (j *job) localFile(dir string) error {
 	case "":
 		for _, name := range buildFiles {
 			if isFile(filepath.Join(dir, name)) {
-				return j.buildFile(filepath.Join(dir, name))
+				err := j.buildFile(filepath.Join(dir, name))
+				j.shownFile = filepath.Join(j.req.Context, name)
+				return err
 			}
 		}
 		return inputErrorf("no Dockerfile or Containerfile in %s: name the build file with -f", j.req.Context)
