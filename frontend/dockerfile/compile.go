@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -17,7 +17,6 @@ import (
 	"github.com/moby/buildkit/solver/pb"
 	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/zlayer-dev/zlayer/graph"
 )
@@ -25,6 +24,8 @@ import (
 const (
 	epochArg = "SOURCE_DATE_EPOCH"
 	stageArg = "TARGETSTAGE"
+	// scanStageArg asks for the states of stages; it is no part of any environment.
+	scanStageArg = "BUILDKIT_SBOM_SCAN_STAGE"
 )
 
 // compiled is the target for one platform.
@@ -65,24 +66,11 @@ func (b *build) compileTarget(ctx context.Context, platform *ocispecs.Platform, 
 		return nil, fmt.Errorf("target stage %q could not be found", b.ui.Target)
 	}
 	c.whole = res
-	sc, err := c.stageClient(ctx, def)
+	stages, def, err := c.below(ctx, target, def)
 	if err != nil {
 		return nil, err
 	}
-	if sc.renamed {
-		// Sources get the names they are to have only on the second pass, when it is
-		// known which paths are read.
-		l, err := c.lower(ctx, sc, target)
-		if err != nil {
-			return nil, err
-		}
-		res, def = l.result, l.def
-	}
-	stages, err := c.below(ctx, sc, target, opSet(def))
-	if err != nil {
-		return nil, err
-	}
-	stage, err := c.stage(target, res.Image.Platform, res, def, stages)
+	stage, err := c.targetStage(target, def, stages)
 	if err != nil {
 		return nil, err
 	}
@@ -107,7 +95,10 @@ func (b *build) marshal(ctx context.Context, st llb.State) (*pb.Definition, erro
 		return nil, fmt.Errorf("marshalling llb: %w", err)
 	}
 	out := def.ToPB()
-	b.relocateAll(out)
+	if b.converted != nil {
+		out.Source = out.Source.CloneVT() // states share their positions
+		b.relocateAll(out)
+	}
 	return out, nil
 }
 
@@ -126,55 +117,102 @@ type compiler struct {
 	nested map[nestedKey]*graph.Stage
 }
 
-// below lowers all stages that target reads, directly or not, and returns them
-// by declaration. Stages that cannot be lowered on their own, because they share
-// their name or stand for a named context, have no entry: they stay part of
-// their readers.
+// below makes the stages that target reads, directly or not, by declaration, and
+// returns the target's definition, which is whole unless sources were renamed.
 //
-// ops are the operations of the target: what it does not contain must not be built,
-// so a stage that came out otherwise than in the whole stays part of its readers,
-// too.
-func (c *compiler) below(ctx context.Context, sc *stageClient, target *decl, ops map[digest.Digest]bool) (map[*decl]*graph.Stage, error) {
+// All stages come out of a second lowering, in which every one has a name: names
+// are what BuildKit hands out the states of stages by, when told that their files
+// are to be scanned for an SBOM. Stages that share their name or stand for a named
+// context have no entry: they stay part of their readers. So does a stage with an
+// operation that the whole has not, since what the target does not contain must not
+// be built.
+func (c *compiler) below(ctx context.Context, target *decl, whole *pb.Definition) (map[*decl]*graph.Stage, *pb.Definition, error) {
+	sc, err := c.stageClient(ctx, whole)
+	if err != nil {
+		return nil, nil, err
+	}
 	order := c.reachable(target)
-	if len(order) == 0 {
-		return nil, nil
+	if len(order) == 0 && !sc.renamed {
+		return nil, whole, nil
 	}
-	lowered := make([]*lowering, len(order))
-	var eg errgroup.Group
-	eg.SetLimit(runtime.GOMAXPROCS(0))
-	for i, d := range order {
-		eg.Go(func() error {
-			// A stage that cannot be lowered alone, although it could be as part of the
-			// whole, stays part of its readers.
-			lowered[i], _ = c.lower(ctx, sc, d)
-			return nil
-		})
+	opt := c.convertOpt(ctx)
+	opt.Client, opt.Target, opt.Warn = sc.ui, target.name, nil
+	opt.BuildArgs = c.stageArgs(opt.BuildArgs)
+	opt.BuildArgs[scanStageArg] = "true"
+	res, err := dockerfile2llb.Dockerfile2LLB(ctx, c.file.named, opt)
+	if err != nil {
+		return nil, nil, fmt.Errorf("lowering the stages of %s: %w", c.src.Filename, err)
 	}
-	_ = eg.Wait()
-	if err := ctx.Err(); err != nil {
-		return nil, context.Cause(ctx)
+	if sc.renamed {
+		if whole, err = c.marshalStage(ctx, res.State); err != nil {
+			return nil, nil, err
+		}
 	}
+	ops := opSet(whole)
 	stages := make(map[*decl]*graph.Stage, len(order))
-	for i, d := range order {
-		l := lowered[i]
-		if l == nil {
+	for _, d := range order {
+		st, ok := res.SBOM.Extras[d.name]
+		if !ok {
 			continue
 		}
-		// A stage with a platform of its own is that platform's, whichever target
-		// platform it is lowered for: multi-platform builds share it.
-		platform := l.result.Image.Platform
-		if d.platform != nil {
-			platform = platforms.Normalize(*d.platform)
-		}
-		s, err := c.stage(d, platform, l.result, l.def, stages)
+		def, err := c.marshalStage(ctx, st)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
+		}
+		s, err := graph.NewStage(graph.Spec{
+			Name:       d.name,
+			Pos:        c.pos(d.stage.Location),
+			Platform:   c.platformOf(d),
+			Definition: def,
+			Epoch:      res.Epoch,
+			Inputs:     c.inputs(d, stages),
+		})
+		if err != nil {
+			return nil, nil, err
 		}
 		if s.Head == "" || ops[s.Head] {
 			stages[d] = s
 		}
 	}
-	return stages, nil
+	return stages, whole, nil
+}
+
+// platformOf is what a stage is built for: its own platform, else that of its base,
+// else the target's. Multi-platform builds share the stages that have their own.
+func (c *compiler) platformOf(d *decl) ocispecs.Platform {
+	for d.platform == nil {
+		i := slices.IndexFunc(d.reads, func(r read) bool { return r.kind == graph.InputBase })
+		if i < 0 {
+			return c.targetPlatform()
+		}
+		d = d.reads[i].decl
+	}
+	return platforms.Normalize(*d.platform)
+}
+
+// targetPlatform is the platform asked for, else the daemon's own.
+func (c *compiler) targetPlatform() ocispecs.Platform {
+	if c.platform != nil {
+		return *c.platform
+	}
+	return c.ui.BuildPlatforms[0]
+}
+
+// marshalStage serialises a state of the second lowering as if it were a target of
+// the first one.
+func (c *compiler) marshalStage(ctx context.Context, st llb.State) (*pb.Definition, error) {
+	def, err := st.Marshal(ctx,
+		llb.Platform(c.targetPlatform()),
+		llb.WithCaps(c.ui.BuildOpts().LLBCaps),
+		llb.LocalUniqueID(c.ui.BuildOpts().SessionID))
+	if err != nil {
+		return nil, fmt.Errorf("marshalling llb: %w", err)
+	}
+	out := def.ToPB()
+	out.Source = out.Source.CloneVT() // states share their positions
+	eachRange(out, func(r *pb.Range) { c.file.unshift(r) })
+	c.relocateAll(out)
+	return out, nil
 }
 
 // opSet is the set of operations of a definition.
@@ -186,31 +224,10 @@ func opSet(def *pb.Definition) map[digest.Digest]bool {
 	return set
 }
 
-// reachable lists the stages below target that are lowered on their own, each
+// reachable lists the stages below target that can be stages of their own, each
 // after those it reads.
 func (c *compiler) reachable(target *decl) []*decl {
-	var order []*decl
-	seen := map[*decl]bool{target: true}
-	var walk func(d *decl)
-	walk = func(d *decl) {
-		for _, r := range d.reads {
-			if seen[r.decl] {
-				continue
-			}
-			seen[r.decl] = true
-			if c.replaced(r.decl) {
-				continue
-			}
-			walk(r.decl)
-			if r.decl.unique {
-				order = append(order, r.decl)
-			}
-		}
-	}
-	if !c.replaced(target) {
-		walk(target)
-	}
-	return order
+	return slices.DeleteFunc(c.reached(target), func(d *decl) bool { return !d.unique })
 }
 
 // replaced reports whether a named context takes the place of the stage.
@@ -227,29 +244,6 @@ func (c *compiler) replaced(d *decl) bool {
 	return false
 }
 
-// lowering is a stage lowered as a target of its own.
-type lowering struct {
-	result *dockerfile2llb.Result
-	def    *pb.Definition
-}
-
-func (c *compiler) lower(ctx context.Context, sc *stageClient, d *decl) (*lowering, error) {
-	opt := c.convertOpt(ctx)
-	opt.Client = sc.ui
-	opt.Target = d.name
-	opt.Warn = nil
-	opt.BuildArgs = c.stageArgs(opt.BuildArgs)
-	res, err := dockerfile2llb.Dockerfile2LLB(ctx, c.file.text, opt)
-	if err != nil {
-		return nil, err
-	}
-	def, err := c.marshal(ctx, res.State)
-	if err != nil {
-		return nil, err
-	}
-	return &lowering{result: res, def: def}, nil
-}
-
 // stageArgs pins the arguments whose value depends on the target or takes a
 // look at a source to what they were in the whole build.
 func (c *compiler) stageArgs(args map[string]string) map[string]string {
@@ -258,7 +252,7 @@ func (c *compiler) stageArgs(args map[string]string) map[string]string {
 		args = map[string]string{}
 	}
 	if _, given := args[stageArg]; !given {
-		args[stageArg] = targetStage(c.ui.Target, c.file)
+		args[stageArg] = targetName(c.ui.Target, c.file)
 	}
 	if _, given := args[epochArg]; given || c.whole.Epoch != nil {
 		delete(args, epochArg)
@@ -269,8 +263,8 @@ func (c *compiler) stageArgs(args map[string]string) map[string]string {
 	return args
 }
 
-// targetStage is the value of TARGETSTAGE in the whole build.
-func targetStage(target string, f *file) string {
+// targetName is the value of TARGETSTAGE in the whole build.
+func targetName(target string, f *file) string {
 	if target == "" {
 		if last := f.decls[len(f.decls)-1]; last.named {
 			target = last.name
@@ -282,17 +276,16 @@ func targetStage(target string, f *file) string {
 	return target
 }
 
-// stage makes the graph's stage of a lowering.
-func (c *compiler) stage(d *decl, platform ocispecs.Platform, res *dockerfile2llb.Result, def *pb.Definition, stages map[*decl]*graph.Stage) (*graph.Stage, error) {
-	img := *res.Image
-	img.Platform = platform
+// targetStage makes the graph's stage of the target.
+func (c *compiler) targetStage(d *decl, def *pb.Definition, stages map[*decl]*graph.Stage) (*graph.Stage, error) {
+	img := c.whole.Image
 	config, err := json.Marshal(img)
 	if err != nil {
 		return nil, fmt.Errorf("encoding the image config of stage %q: %w", d.name, err)
 	}
 	var base []byte
-	if res.BaseImage != nil {
-		if base, err = json.Marshal(res.BaseImage); err != nil {
+	if c.whole.BaseImage != nil {
+		if base, err = json.Marshal(c.whole.BaseImage); err != nil {
 			return nil, fmt.Errorf("encoding the base image config of stage %q: %w", d.name, err)
 		}
 	}
@@ -303,7 +296,7 @@ func (c *compiler) stage(d *decl, platform ocispecs.Platform, res *dockerfile2ll
 		Definition: def,
 		Config:     config,
 		BaseConfig: base,
-		Epoch:      res.Epoch,
+		Epoch:      c.whole.Epoch,
 		Inputs:     c.inputs(d, stages),
 	})
 }

@@ -2,6 +2,7 @@ package dockerfile
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 	"github.com/moby/buildkit/frontend/dockerfile/shell"
+	"github.com/moby/buildkit/solver/pb"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/zlayer-dev/zlayer/graph"
@@ -52,9 +54,11 @@ type name struct {
 // it names is then lowered as part of its reader.
 type file struct {
 	decls []*decl
-	// text is the Dockerfile with a name on every stage and every instruction on
-	// the line where it was.
-	text []byte
+	// named is the Dockerfile with a name on every stage, and with one more line
+	// before the first, which declares [scanStageArg].
+	named []byte
+	// shift is the number of that line.
+	shift int
 }
 
 // parseFile parses what dockerfile2llb has accepted already. args are the values
@@ -97,7 +101,7 @@ func parseFile(text []byte, args map[string]string, env *llb.EnvList) (*file, er
 			f.commandReads(d, cmd, byName)
 		}
 	}
-	f.text = f.nameStages(text, byName)
+	f.nameStages(text, byName)
 	return f, nil
 }
 
@@ -150,10 +154,9 @@ func expand(lex *shell.Lex, word string, env shell.EnvGetter) string {
 	return res.Result
 }
 
-// nameStages rewrites the FROM instructions of unnamed stages so that they carry
-// a name, without moving any line. The name is the one dockerfile2llb shows for
-// the stage anyway, unless the file uses it for another.
-func (f *file) nameStages(text []byte, byName map[string]*decl) []byte {
+// nameStages makes the named text. The name of an unnamed stage is the one that
+// dockerfile2llb shows for it anyway, unless the file uses it for another.
+func (f *file) nameStages(text []byte, byName map[string]*decl) {
 	lines := bytes.Split(text, []byte("\n"))
 	for _, d := range f.decls {
 		if d.named {
@@ -175,7 +178,21 @@ func (f *file) nameStages(text []byte, byName map[string]*decl) []byte {
 			}
 		}
 	}
-	return bytes.Join(lines, []byte("\n"))
+	f.shift = 1
+	if loc := f.decls[0].stage.Location; len(loc) > 0 {
+		f.shift = loc[0].Start.Line
+	}
+	lines = slices.Insert(lines, f.shift-1, []byte("ARG "+scanStageArg))
+	f.named = bytes.Join(lines, []byte("\n"))
+}
+
+// unshift turns a range of the named text into one of the text itself.
+func (f *file) unshift(r *pb.Range) {
+	for _, p := range []*pb.Position{r.Start, r.End} {
+		if p != nil && int(p.Line) > f.shift {
+			p.Line--
+		}
+	}
 }
 
 // target returns the stage a build of the file ends in, nil when there is none

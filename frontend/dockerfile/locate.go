@@ -73,13 +73,20 @@ func (b *build) relocate(r *pb.Range) {
 
 // relocateAll does so for every operation of a definition.
 func (b *build) relocateAll(def *pb.Definition) {
-	if b.converted == nil || def.Source == nil {
+	if b.converted != nil {
+		eachRange(def, b.relocate)
+	}
+}
+
+// eachRange calls f with every source range of a definition.
+func eachRange(def *pb.Definition, f func(*pb.Range)) {
+	if def.Source == nil {
 		return
 	}
 	for _, locs := range def.Source.Locations {
 		for _, l := range locs.Locations {
 			for _, r := range l.Ranges {
-				b.relocate(r)
+				f(r)
 			}
 		}
 	}
