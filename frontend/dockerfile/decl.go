@@ -178,6 +178,10 @@ func (f *file) nameStages(text []byte, byName map[string]*decl) {
 			}
 		}
 	}
+	if len(f.decls) == 0 {
+		f.named = text // what is wrong with it is for the lowering to say
+		return
+	}
 	f.shift = 1
 	if loc := f.decls[0].stage.Location; len(loc) > 0 {
 		f.shift = loc[0].Start.Line
