@@ -62,10 +62,11 @@ type buildPlan struct {
 	mode    progress.Mode
 	call    engine.Call
 	// json asks for the answer to call in the form for programs.
-	json          bool
-	metadataFile  string
-	iidFile       string
-	proxyWarnings []string
+	json         bool
+	metadataFile string
+	iidFile      string
+	// archive is standard output where it is an output; nil otherwise.
+	archive *archiveWriter
 }
 
 // build runs a checked command.
@@ -102,7 +103,10 @@ func (a *app) build(ctx context.Context, p *buildPlan) (err error) {
 	started := time.Now()
 	res, err := e.Build(ctx, p.request)
 	view.Close()
-	if err != nil {
+	switch {
+	case err != nil && p.archive != nil && p.archive.err != nil:
+		return p.archive.err
+	case err != nil:
 		return a.failed(ctx, err, view)
 	}
 	return a.built(p, res, view, time.Since(started))

@@ -41,13 +41,13 @@ func (p *planner) result() error {
 // takeStdout gives standard output to an archive.
 func (p *planner) takeStdout(o *engine.Output) error {
 	switch {
-	case p.stdoutTaken:
+	case p.plan.archive != nil:
 		return errors.New("two archives cannot go to standard output: add dest=FILE to one")
 	case isTerminal(p.app.stdout):
 		return errors.New("an archive is not written to a terminal: redirect standard output or add dest=FILE")
 	}
-	p.stdoutTaken = true
-	o.Writer = keepOpen{p.app.stdout}
+	p.plan.archive = &archiveWriter{w: p.app.stdout}
+	o.Writer = p.plan.archive
 	return nil
 }
 

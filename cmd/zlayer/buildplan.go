@@ -23,8 +23,8 @@ type planner struct {
 	app   *app
 	given *pflag.FlagSet
 	plan  *buildPlan
-	// imageOut and fileOut: there is an output that is an image, or only files.
-	imageOut, stdoutTaken bool
+	// imageOut: there is an output that is an image.
+	imageOut bool
 }
 
 // plan checks everything that can be checked without a daemon. All its errors
@@ -233,7 +233,7 @@ func (p *planner) view() error {
 		return fmt.Errorf("%s=%s: use auto, tty, plain, rawjson or quiet", from, mode)
 	}
 	p.plan.mode = progress.Mode(mode)
-	if p.plan.mode == progress.Quiet && p.stdoutTaken {
+	if p.plan.mode == progress.Quiet && p.plan.archive != nil {
 		return errors.New("--quiet prints the digest to standard output, where the archive goes: add dest=FILE to --output")
 	}
 	return nil
@@ -317,11 +317,23 @@ func unique(flag string, list []string, parse func(string) (string, string, erro
 	return out, nil
 }
 
-// keepOpen is a writer whose Close does nothing: standard output is not ours to
-// close.
-type keepOpen struct{ io.Writer }
+// archiveWriter is standard output as the place of an archive. What goes wrong on
+// it comes back from the daemon as a mere text, so it is remembered here. Closing
+// does nothing: standard output is not ours to close.
+type archiveWriter struct {
+	w   io.Writer
+	err error
+}
 
-func (keepOpen) Close() error { return nil }
+func (a *archiveWriter) Write(p []byte) (int, error) {
+	n, err := a.w.Write(p)
+	if err != nil && a.err == nil {
+		a.err = &stdoutError{err}
+	}
+	return n, err
+}
+
+func (a *archiveWriter) Close() error { return nil }
 
 // shortNames leaves out what every reference to Docker Hub begins with.
 func shortNames(tags []string) []string {

@@ -51,6 +51,29 @@ func TestBrokenPipe(t *testing.T) {
 	}
 }
 
+// Who stops reading is told nothing, neither about a table nor about an archive.
+func TestReaderGone(t *testing.T) {
+	t.Setenv("ZLAYER_STORE_DIR", filepath.Join(t.TempDir(), "store"))
+	t.Setenv("DOCKER_CONFIG", t.TempDir())
+	for _, args := range [][]string{{"images"}, {"build", "--progress=rawjson", "-o", "-"}} {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Close()
+		var errs bytes.Buffer
+		a := fakeApp()
+		a.stdout, a.stderr = w, &errs
+		if code := a.run(args); code != exitFailed {
+			t.Errorf("%v: exit code %d", args, code)
+		}
+		if strings.Contains(errs.String(), "pipe") {
+			t.Errorf("%v: says %q", args, errs.String())
+		}
+		w.Close()
+	}
+}
+
 func TestReplaceFile(t *testing.T) {
 	dir := t.TempDir()
 	path, link := filepath.Join(dir, "file"), filepath.Join(dir, "link")
