@@ -6,7 +6,7 @@ import (
 
 // buildFlags are the flags of the build command as they were given.
 type buildFlags struct {
-	file, target, syntax           string
+	file, target, syntax, root     string
 	tags, platforms                []string
 	buildArgs, contexts            []string
 	labels, annotations            []string
@@ -46,7 +46,8 @@ func (b *buildFlags) what(f *pflag.FlagSet) {
 	f.StringVarP(&b.file, "file", "f", "", "build `FILE`, relative to the working directory, - being standard input; without it Dockerfile or Containerfile in the context")
 	f.StringVar(&b.target, "target", "", "build `STAGE` instead of the last one")
 	f.StringArrayVar(&b.buildArgs, "build-arg", nil, "set a build argument: `NAME[=VALUE]`; without a value it is taken from the environment, and not set if that has none (repeatable)")
-	f.StringArrayVar(&b.contexts, "build-context", nil, "add a named context: `NAME=PATH`, or instead of the path a git or http URL, docker-image://REF or oci-layout://DIR (repeatable)")
+	f.StringArrayVar(&b.contexts, "build-context", nil, "add a named context: `NAME=PATH`, or instead of the path a git or http URL, docker-image://REF or oci-layout://DIR; a directory with a build file that FROM names is built, too (repeatable)")
+	f.StringVar(&b.root, "root", "", "let builds of other directories read what is below `DIR`; without it the git work tree of the context")
 	f.StringArrayVar(&b.platforms, "platform", nil, "build for `PLATFORM,...` (OS/ARCH[/VARIANT]) instead of the daemon's own; several give an index")
 	f.StringVar(&b.syntax, "syntax", "", "build with the frontend `IMAGE` whatever the build file's syntax line says")
 	f.StringVar(&b.call, "call", "", "answer a `QUESTION` instead of building: check, outline, targets or subrequests.describe, with ,format=json for programs")
@@ -79,7 +80,7 @@ func (b *buildFlags) cache(f *pflag.FlagSet) {
 func (b *buildFlags) steps(f *pflag.FlagSet) {
 	f.StringArrayVar(&b.secrets, "secret", nil, "a secret: `id=ID[,src=FILE|,env=NAME]`; with neither the variable ID, else the file ID (repeatable)")
 	f.StringArrayVar(&b.ssh, "ssh", nil, "an ssh agent: `ID[=SOCKET|KEY,...]`, the ID being mostly default (repeatable)")
-	f.StringArrayVar(&b.allow, "allow", nil, "an `ENTITLEMENT`: network.host, security.insecure or device[=NAME] (repeatable)")
+	f.StringArrayVar(&b.allow, "allow", nil, "an `ENTITLEMENT`: network.host, security.insecure, device[=NAME], or fs.read=DIR for builds of directories outside the root (repeatable)")
 	f.StringVar(&b.network, "network", "", "the network of RUN steps: `MODE` is default, none or host")
 	f.StringArrayVar(&b.addHosts, "add-host", nil, "a line in /etc/hosts: `NAME:IP` (repeatable)")
 	f.StringVar(&b.shmSize, "shm-size", "", "a /dev/shm of `SIZE`, with b, k, m or g")

@@ -67,6 +67,7 @@ func (p *planner) source(args []string) error {
 		}
 		r.Syntax = p.syntax
 	}
+	r.Root = p.root
 	var err error
 	r.BuildContexts, err = unique("build-context", p.contexts, flags.ParseBuildContext)
 	return err

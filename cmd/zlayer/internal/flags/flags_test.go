@@ -238,6 +238,8 @@ func TestParseWords(t *testing.T) {
 		{"allow", wrap(ParseAllow), "network.host", "network.host"},
 		{"allow", wrap(ParseAllow), "device=vendor/gpu", "device=vendor/gpu"},
 		{"allow", wrap(ParseAllow), "device", "device"},
+		{"allow", wrap(ParseAllow), "fs.read=../shared", "fs.read=../shared"},
+		{"allow", wrap(ParseAllow), "fs.read", "error: the directory is missing: write fs.read=DIR, or fs.read=* for all"},
 		{"allow", wrap(ParseAllow), "device=", "error: the device is empty: write device=NAME"},
 		{"allow", wrap(ParseAllow), "network.host=1", "error: network.host takes no value"},
 		{"allow", wrap(ParseAllow), "network.hots", `error: unknown entitlement "network.hots", did you mean "network.host"?`},

@@ -36,14 +36,16 @@ func ParseNetwork(s string) (string, error) {
 
 // ParseAllow checks an entitlement.
 func ParseAllow(s string) (string, error) {
-	known := []string{"network.host", "security.insecure", "device"}
-	name, device, hasDevice := strings.Cut(s, "=")
+	known := []string{"network.host", "security.insecure", "device", "fs.read"}
+	name, value, hasValue := strings.Cut(s, "=")
 	switch {
 	case !slices.Contains(known, name):
 		return "", unknown("entitlement", name, known)
-	case hasDevice && name != "device":
+	case name == "fs.read" && value == "":
+		return "", errors.New("the directory is missing: write fs.read=DIR, or fs.read=* for all")
+	case hasValue && name != "device" && name != "fs.read":
 		return "", fmt.Errorf("%s takes no value", name)
-	case hasDevice && device == "":
+	case hasValue && value == "":
 		return "", errors.New("the device is empty: write device=NAME")
 	}
 	return s, nil
