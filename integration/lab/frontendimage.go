@@ -25,7 +25,7 @@ func frontendRecipe() recipe {
 			if err != nil {
 				return product{}, err
 			}
-			program, err := l.cachedLayer(ctx, "dockerfile-frontend", recipeKey("frontend 1", version, tc.GOVERSION), func(ctx context.Context, t *tree) error {
+			program, err := l.cachedLayer(ctx, "dockerfile-frontend", recipeKey("frontend 2", version, tc.GOVERSION), func(ctx context.Context, t *tree) error {
 				l.config.Logf("compiling BuildKit's Dockerfile frontend %s (up to a minute, once)", version)
 				data, err := goBuild(ctx, frontendPackage)
 				t.dir("bin", 0o755)
