@@ -40,7 +40,7 @@ func Parse(name string, text []byte) (*File, error) {
 		return nil, d.err()
 	}
 	f := &File{Name: name, Text: text}
-	if d.object(fileTable(), root, f) {
+	if decodeObject(d, fileTable(), root, f) {
 		d.validate(f)
 	}
 	if err := d.err(); err != nil {
@@ -82,6 +82,9 @@ type decoder struct {
 	following []*yaml.Node
 	gaveUp    bool
 	starts    []int // offsets of the lines, from 1
+	// index and near are for the checks of names.
+	index *stageIndex
+	near  map[string]string
 }
 
 // errorf notes a mistake.

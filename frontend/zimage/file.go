@@ -162,11 +162,11 @@ type Step struct {
 
 // Mount is a mount of a run step: an entry of cache, mounts, secrets or ssh.
 type Mount struct {
-	Pos                            graph.Pos
-	Type                           *String // of an entry of mounts: bind, cache or tmpfs
-	Target, Source, From, ID, Env  *String
-	Sharing, Size, Mode, UID, GID  *String
-	ReadOnly, ReadWrite, Required  bool
+	Pos                           graph.Pos
+	Type                          *String // of an entry of mounts: bind, cache or tmpfs
+	Target, Source, From, ID, Env *String
+	Sharing, Size, Mode, UID, GID *String
+	ReadOnly, ReadWrite, Required bool
 }
 
 // Healthcheck says how to find out whether a container is well.
@@ -186,19 +186,19 @@ type Duration struct {
 // Wasm is the section of a file that builds a WebAssembly component or module. Absent values have
 // the defaults that the WASM frontend documents.
 type Wasm struct {
-	Pos                graph.Pos
-	Target             *String // preview1 or preview2
-	Optimize           bool
-	OptLevel           *String // O, Os, Oz, O2 or O3
-	Language           *String
-	WIT                *String
-	World              *String
-	Output             *String
-	Features           []String
-	BuildArgs          []Pair
-	PreBuild           []Command
-	PostBuild          []Command
-	Adapter            *String
+	Pos       graph.Pos
+	Target    *String // preview1 or preview2
+	Optimize  bool
+	OptLevel  *String // O, Os, Oz, O2 or O3
+	Language  *String
+	WIT       *String
+	World     *String
+	Output    *String
+	Features  []String
+	BuildArgs []Pair
+	PreBuild  []Command
+	PostBuild []Command
+	Adapter   *String
 	// NoOCI is set by "oci: false": the bare WASM file is the output.
 	NoOCI bool
 }

@@ -1,0 +1,641 @@
+package zimage
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/zlayer-dev/zlayer/graph"
+)
+
+// Options are what a conversion depends on beside the file.
+type Options struct {
+	// BuildArgs are the build arguments given from outside. They are not written into the text;
+	// they are needed where a path has to be known now (see [Convert]).
+	BuildArgs map[string]string
+	// Platform, if not empty, has been asked for from outside: the platform of the file itself then
+	// gives way. The platforms of stages stay.
+	Platform string
+	// Windows says that the daemon builds Windows images. Without it, a file for Windows is refused.
+	Windows bool
+	// ImageWorkdir returns the working directory of a base image's config, if it is known. It is
+	// asked only where a stage has a relative workdir on top of an image.
+	ImageWorkdir func(ref string) (dir string, ok bool)
+}
+
+// Dockerfile is the Dockerfile that a ZImagefile stands for.
+type Dockerfile struct {
+	// Text is nil for a file in WASM mode.
+	Text []byte
+	// Lines has for each line of Text the place that it comes from, or the zero Pos.
+	Lines []graph.Pos
+	// Builds are the nested builds that the text names as named contexts.
+	Builds []Nested
+	// Stages are the stages of the file in its order; nil unless it has stages.
+	Stages []StageName
+	// BuildArgs have to be given to the build of Text on top of the user's. They hold what a
+	// Dockerfile cannot say: line feeds in the values of ENV, LABEL and ARG.
+	BuildArgs map[string]string
+	// Wasm is set for a file in WASM mode, whose other field of meaning is File.Labels.
+	Wasm *Wasm
+	// Warnings are what is odd about the file.
+	Warnings []*graph.PosError
+}
+
+// StageName says what a stage is called in the Dockerfile.
+type StageName struct {
+	Name       string // in the ZImagefile
+	Dockerfile string
+	Pos        graph.Pos
+}
+
+// Nested is a nested build that a Dockerfile needs.
+type Nested struct {
+	// Context is the named context that stands for the result.
+	Context string
+	// Stage is the stage that is based on it, "" for the only one.
+	Stage string
+	// Dir is relative to the build context of the file, "" for the context itself.
+	Dir string
+	// File is relative to Dir; "" if it has to be found.
+	File string
+	// Target is the stage of the nested build that is wanted, "" for the last one.
+	Target string
+	// Args are its build arguments.
+	Args map[string]string
+	Pos  graph.Pos
+}
+
+// Pos returns the place that a line of the text comes from; lines count from 1.
+func (d *Dockerfile) Pos(line int) graph.Pos {
+	if line < 1 || line > len(d.Lines) {
+		return graph.Pos{}
+	}
+	return d.Lines[line-1]
+}
+
+// Target returns what the stage of a ZImagefile is called in the Dockerfile. "" is the last stage.
+func (d *Dockerfile) Target(stage string) (string, error) {
+	if stage == "" {
+		return "", nil
+	}
+	var names []string
+	for _, s := range d.Stages {
+		if s.Name == stage {
+			return s.Dockerfile, nil
+		}
+		names = append(names, s.Name)
+	}
+	if names == nil {
+		return "", fmt.Errorf("there is no stage %q: the file has no stages", stage)
+	}
+	return "", fmt.Errorf("there is no stage %q%s: stages are %s", stage, didYouMean(stage, names), strings.Join(names, ", "))
+}
+
+// Convert returns the Dockerfile that a file stands for. All mistakes are reported, see [Errors].
+//
+// The order of instructions is that of the format, not of the file: ARG, ENV, WORKDIR, the steps,
+// LABEL, EXPOSE, USER, VOLUME, HEALTHCHECK, STOPSIGNAL, ENTRYPOINT, CMD; what a file with stages
+// says at its top follows the last stage in the same order. The file's args come before the first
+// FROM; the stage of a file without stages can use them all, stages use those they declare.
+//
+// Relative paths that are copied from a stage start at that stage's working directory at its end.
+// It is computed here: from the workdirs of the stage and of the stages it is based on, starting
+// at / on an image. Where one is relative to the working directory of an image, or has a variable
+// that only an image can know, the copy is refused unless its path is absolute.
+func Convert(f *File, opt Options) (*Dockerfile, error) {
+	c := newConverter(f, opt)
+	c.windows()
+	switch f.Mode() {
+	case ModeWasm:
+		c.out.Wasm = f.Wasm
+		c.wasmWarnings()
+	case ModeRuntime:
+		c.errorf(f.Runtime.Pos, "runtime %s has no Dockerfile of its own: it goes on top of a template", f.Runtime.Value)
+	case ModeSingle:
+		c.globalArgs()
+		c.stage(c.only())
+	case ModeStages:
+		c.globalArgs()
+		c.stages()
+	default:
+		c.errorf(graph.Pos{Line: 1}, "nothing to build")
+	}
+	if err := c.err(); err != nil {
+		return nil, err
+	}
+	return c.out, nil
+}
+
+// converter writes the Dockerfile of one file.
+type converter struct {
+	*decoder // gathers mistakes
+	file     *File
+	opt      Options
+	out      *Dockerfile
+	done     []*stageState
+	args     map[string]string // values of the file's arguments
+	list     []windowsStage    // all stages, as the rules for Windows see them
+}
+
+func newConverter(f *File, opt Options) *converter {
+	c := &converter{
+		decoder: &decoder{name: f.Name, text: f.Text, lines: 1 + bytes.Count(f.Text, []byte("\n")), index: newStageIndex(f.Stages)},
+		file:    f,
+		opt:     opt,
+		out:     &Dockerfile{},
+	}
+	c.args = c.globals()
+	c.list = c.windowsStages()
+	return c
+}
+
+// stageState is a stage that is being written, or has been.
+type stageState struct {
+	*Stage
+	// loc names it in messages, docker in the Dockerfile ("" for no name).
+	loc, docker string
+	scope       *scope
+	windows     bool
+	newline     bool // its ARG is there
+}
+
+// only is the stage of a file without stages.
+func (c *converter) only() *stageState {
+	f := c.file
+	st := &Stage{Pos: c.top(), Base: f.Base, Build: f.Build, Steps: f.Steps, Meta: f.Meta, keyed: f.keyed}
+	for _, a := range f.Args {
+		st.Args = append(st.Args, Pair{Key: a.Key})
+	}
+	return &stageState{Stage: st, loc: "the file"}
+}
+
+// top is where a file without stages says what it starts from.
+func (c *converter) top() graph.Pos {
+	if c.file.Base != nil {
+		return c.file.Base.Pos
+	}
+	return c.file.Build.Pos
+}
+
+// line writes a line that comes from pos.
+func (c *converter) line(pos graph.Pos, text string) {
+	for _, l := range wrapLong(text) {
+		if len(l) > maxLine {
+			c.errorf(pos, "this value is too long for a line of a Dockerfile")
+			return
+		}
+		c.out.Text = append(append(c.out.Text, l...), '\n')
+		c.out.Lines = append(c.out.Lines, c.clampKnown(pos))
+	}
+}
+
+func (c *converter) clampKnown(pos graph.Pos) graph.Pos {
+	if pos.IsZero() {
+		return pos
+	}
+	return c.clamp(pos)
+}
+
+// maxLine is the length of a line that BuildKit's Dockerfile parser still takes, with reserve.
+const maxLine = 60_000
+
+// wrapLong breaks an instruction that is too long for one line. Only between two letters or digits
+// is a continuation certain to mean nothing else.
+func wrapLong(text string) []string {
+	var lines []string
+	for len(text) > maxLine {
+		cut := maxLine - 1
+		for cut > 0 && !(isAlnum(text[cut-1]) && isAlnum(text[cut])) {
+			cut--
+		}
+		if cut == 0 {
+			break
+		}
+		lines = append(lines, text[:cut]+`\`)
+		text = text[cut:]
+	}
+	return append(lines, text)
+}
+
+func isAlnum(c byte) bool {
+	return c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+}
+
+// globalArgs writes what comes before the first FROM.
+func (c *converter) globalArgs() {
+	first := &stageState{Stage: &Stage{}}
+	for _, a := range c.file.Args {
+		c.arg(first, a)
+	}
+	if len(c.file.Args) > 0 {
+		c.line(graph.Pos{}, "")
+	}
+}
+
+// arg declares a build argument.
+func (c *converter) arg(st *stageState, a Pair) {
+	text := "ARG " + a.Key.Value
+	if a.Value.Value != "" {
+		w, ok := c.word(st, a.Value)
+		if !ok {
+			return
+		}
+		text += "=" + w
+	}
+	c.line(a.Key.Pos, text)
+}
+
+// word writes an expanded text as a word.
+func (c *converter) word(st *stageState, s String) (string, bool) {
+	parts, err := parseText(s.Value)
+	if err != nil {
+		c.fail(s.Pos, err)
+		return "", false
+	}
+	c.needNewline(st, parts)
+	return dockerWord(parts), true
+}
+
+// literal writes a text in which nothing is expanded as a word.
+func (c *converter) literal(st *stageState, s string) string {
+	parts := literalParts(s)
+	c.needNewline(st, parts)
+	return dockerWord(parts)
+}
+
+// needNewline declares the argument for line feeds before the instruction that is about to use it.
+func (c *converter) needNewline(st *stageState, parts []part) {
+	if !hasNewline(parts) || st.newline {
+		return
+	}
+	st.newline = true
+	c.out.BuildArgs = map[string]string{newlineArg: "\n"}
+	c.line(graph.Pos{}, "ARG "+newlineArg)
+}
+
+// stages writes all stages, and what the file says at its top after the last one.
+func (c *converter) stages() {
+	f := c.file
+	docker := dockerNames(f, c.index)
+	for i := range f.Stages {
+		s := &f.Stages[i]
+		c.out.Stages = append(c.out.Stages, StageName{Name: s.Name, Dockerfile: docker[i], Pos: s.Pos})
+	}
+	for i := range f.Stages {
+		if i > 0 {
+			c.line(graph.Pos{}, "")
+		}
+		st := &stageState{Stage: &f.Stages[i], loc: "stage '" + f.Stages[i].Name + "'", docker: docker[i]}
+		c.stage(st)
+		if i == len(f.Stages)-1 {
+			c.head(st, &f.Meta)
+			c.tail(st, &f.Meta)
+		}
+	}
+}
+
+// stage writes one stage.
+func (c *converter) stage(st *stageState) {
+	st.scope = c.newScope(st)
+	st.windows = c.isWindows(st)
+	c.from(st)
+	for _, a := range st.Args {
+		c.arg(st, a)
+		st.scope.arg(a)
+	}
+	c.head(st, &st.Meta)
+	for i := range st.Steps {
+		c.step(st, &st.Steps[i])
+	}
+	c.tail(st, &st.Meta)
+	c.done = append(c.done, st)
+}
+
+// from writes the FROM of a stage.
+func (c *converter) from(st *stageState) {
+	pos, base := st.Pos, ""
+	switch {
+	case st.Build != nil:
+		pos = st.Build.Pos
+		base = c.nested(st)
+	case c.baseStage(st) != nil:
+		base = c.baseStage(st).docker
+	case strings.EqualFold(st.Base.Value, "scratch"):
+		base = "scratch"
+	default:
+		base = st.Base.Value
+		c.declared(st.Base)
+	}
+	if st.Base != nil {
+		pos = st.Base.Pos
+	}
+	text := "FROM "
+	if p := c.platformFlag(st); p != "" {
+		text += "--platform=" + p + " "
+	}
+	text += base
+	if st.docker != "" {
+		text += " AS " + st.docker
+		pos = graph.Pos{File: pos.File, Line: st.Pos.Line, Column: st.Pos.Column, EndLine: max(pos.Line, st.Pos.Line)}
+		if pos.EndLine == pos.Line {
+			pos.EndLine = 0
+		}
+	}
+	c.line(pos, text)
+}
+
+// baseStage is the stage that st is based on, nil if that is an image.
+func (c *converter) baseStage(st *stageState) *stageState {
+	if st.Base == nil {
+		return nil
+	}
+	if i := c.index.named(st.Base.Value); i >= 0 && i < len(c.done) {
+		return c.done[i]
+	}
+	return nil
+}
+
+// platformFlag is the platform that the FROM of a stage names, "" for the build's.
+func (c *converter) platformFlag(st *stageState) string {
+	if c.baseStage(st) != nil {
+		return "" // it is that of the base
+	}
+	platform, os := st.Platform, st.OS
+	if platform == nil && os == nil {
+		if c.opt.Platform != "" {
+			return ""
+		}
+		platform, os = c.file.Platform, c.file.OS
+	}
+	switch {
+	case platform != nil:
+		return platform.Value
+	case os != nil && os.Value == "windows":
+		return "windows/$TARGETARCH"
+	}
+	return ""
+}
+
+var baseVariable = regexp.MustCompile(`\$(?:([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)\})`)
+
+// declared notes variables of a base that nothing declares: they would be empty.
+func (c *converter) declared(base *String) {
+	for _, m := range baseVariable.FindAllStringSubmatch(base.Value, -1) {
+		name := m[1] + m[2]
+		var known []string
+		for _, a := range c.file.Args {
+			known = append(known, a.Key.Value)
+		}
+		if !slices.Contains(append(known, predefined()...), name) {
+			c.errorf(base.Pos, "base uses %s, which is not declared%s: add it to the args of the file", m[0], didYouMean(name, known))
+		}
+	}
+}
+
+// predefined are the arguments that every FROM can use.
+func predefined() []string {
+	return []string{
+		"BUILDPLATFORM", "BUILDOS", "BUILDARCH", "BUILDVARIANT", "BUILDOSVERSION",
+		"TARGETPLATFORM", "TARGETOS", "TARGETARCH", "TARGETVARIANT", "TARGETOSVERSION", "TARGETSTAGE",
+	}
+}
+
+// nested notes the nested build of a stage and returns the name of its context.
+func (c *converter) nested(st *stageState) string {
+	b := st.Build
+	n := Nested{Stage: st.Name, Pos: b.Pos, Context: "zlayer-nested-toplevel"}
+	if st.docker != "" {
+		n.Context = "zlayer-nested-" + contextName(st.docker, len(c.out.Builds))
+	}
+	for _, s := range []struct {
+		from *String
+		to   *string
+	}{{b.Dir, &n.Dir}, {b.File, &n.File}, {b.Target, &n.Target}} {
+		if s.from != nil {
+			*s.to = s.from.Value
+		}
+	}
+	for _, a := range b.Args {
+		if n.Args == nil {
+			n.Args = map[string]string{}
+		}
+		v, _, err := evaluate(a.Value.Value, c.args)
+		if err != nil {
+			c.fail(a.Value.Pos, err)
+		}
+		n.Args[a.Key.Value] = v
+	}
+	c.out.Builds = append(c.out.Builds, n)
+	return n.Context
+}
+
+var notInContext = regexp.MustCompile(`[^a-z0-9]+`)
+
+// contextName makes a name that can be that of an image, and is no other stage's.
+func contextName(stage string, i int) string {
+	name := strings.Trim(notInContext.ReplaceAllString(stage, "-"), "-")
+	if name != stage {
+		name += "-" + strconv.Itoa(i+1)
+	}
+	return name
+}
+
+// head writes what comes before the steps.
+func (c *converter) head(st *stageState, m *Meta) {
+	c.env(st, m.Env)
+	if m.Workdir != nil {
+		c.workdir(st, m.Workdir)
+	}
+}
+
+// env writes the variables as one instruction, so that all are expanded with what was before it.
+func (c *converter) env(st *stageState, env []Pair) {
+	st.scope.env(env)
+	c.pairs(st, "ENV", env)
+}
+
+func (c *converter) workdir(st *stageState, dir *String) {
+	st.scope.chdir(c, st, dir)
+	if w, ok := c.word(st, *dir); ok {
+		c.line(dir.Pos, "WORKDIR "+w)
+	}
+}
+
+// pairs writes names and values as one instruction with a line for each.
+func (c *converter) pairs(st *stageState, instruction string, pairs []Pair) {
+	type row struct {
+		pos  graph.Pos
+		text string
+	}
+	var rows []row
+	for _, p := range pairs {
+		if v, ok := c.word(st, p.Value); ok {
+			rows = append(rows, row{p.Key.Pos, dockerWord(literalParts(p.Key.Value)) + "=" + v})
+		}
+	}
+	for i, r := range rows {
+		text := instruction + " " + r.text
+		if i > 0 {
+			text = strings.Repeat(" ", len(instruction)+1) + r.text
+		}
+		if i < len(rows)-1 {
+			text += ` \`
+		}
+		c.line(r.pos, text)
+	}
+}
+
+// tail writes what comes after the steps.
+func (c *converter) tail(st *stageState, m *Meta) {
+	c.pairs(st, "LABEL", m.Labels)
+	if len(m.Expose) > 0 {
+		var ports []string
+		for _, p := range m.Expose {
+			ports = append(ports, p.Value)
+		}
+		c.line(m.Expose[0].Pos, "EXPOSE "+strings.Join(ports, " "))
+	}
+	if m.User != nil {
+		c.user(st, m.User)
+	}
+	if len(m.Volumes) > 0 {
+		var paths []string
+		for _, v := range m.Volumes {
+			paths = append(paths, c.literal(st, v.Value))
+		}
+		c.line(m.Volumes[0].Pos, "VOLUME "+jsonList(paths))
+	}
+	if m.Healthcheck != nil {
+		c.healthcheck(m.Healthcheck)
+	}
+	if m.StopSignal != nil {
+		c.line(m.StopSignal.Pos, "STOPSIGNAL "+m.StopSignal.Value)
+	}
+	if m.Entrypoint != nil {
+		c.line(m.Entrypoint.Pos, "ENTRYPOINT "+oneLineCommand(m.Entrypoint))
+	}
+	if m.Cmd != nil {
+		c.line(m.Cmd.Pos, "CMD "+oneLineCommand(m.Cmd))
+	}
+}
+
+func (c *converter) user(st *stageState, user *String) {
+	if w, ok := c.word(st, *user); ok {
+		c.line(user.Pos, "USER "+w)
+	}
+}
+
+func (c *converter) healthcheck(h *Healthcheck) {
+	text := "HEALTHCHECK"
+	for _, o := range []struct {
+		flag string
+		d    *Duration
+	}{{"interval", h.Interval}, {"timeout", h.Timeout}, {"start-period", h.StartPeriod}, {"start-interval", h.StartInterval}} {
+		if o.d == nil {
+			continue
+		}
+		if o.d.Length > 0 && o.d.Length < 1_000_000 {
+			c.errorf(o.d.Pos, "%s %s of a healthcheck is too short: the least is 1ms", o.flag, o.d.Value)
+		}
+		text += fmt.Sprintf(" --%s=%s", o.flag, o.d.Length)
+	}
+	if h.Retries != nil {
+		text += " --retries=" + h.Retries.Value
+	}
+	c.line(h.Pos, text+" CMD "+oneLineCommand(h.Cmd))
+}
+
+// dockerNames gives every stage a name that Dockerfiles allow: its own if possible.
+func dockerNames(f *File, index *stageIndex) []string {
+	taken := map[string]bool{"scratch": true, "context": true}
+	for i := range f.Stages {
+		st := &f.Stages[i]
+		if st.Base != nil && index.named(st.Base.Value) < 0 {
+			taken[strings.ToLower(st.Base.Value)] = true
+		}
+		for n := range st.Steps {
+			for _, ref := range readFrom(&st.Steps[n]) {
+				if index.find(ref.Value) < 0 {
+					taken[strings.ToLower(ref.Value)] = true
+				}
+			}
+		}
+	}
+	out := make([]string, len(f.Stages))
+	for i := range f.Stages {
+		if name := f.Stages[i].Name; stageName.MatchString(name) && !taken[name] {
+			taken[name] = true
+			out[i] = name
+		}
+	}
+	for i := range f.Stages {
+		if out[i] != "" {
+			continue
+		}
+		name := strings.Trim(notInName.ReplaceAllString(strings.ToLower(f.Stages[i].Name), "-"), "-")
+		if !stageName.MatchString(name) {
+			name = strings.TrimSuffix("stage-"+name, "-")
+		}
+		unique := name
+		for n := 2; taken[unique]; n++ {
+			unique = name + "-" + strconv.Itoa(n)
+		}
+		taken[unique] = true
+		out[i] = unique
+	}
+	return out
+}
+
+var (
+	stageName = regexp.MustCompile(`^[a-z][a-z0-9-_.]*$`)
+	notInName = regexp.MustCompile(`[^a-z0-9_.-]+`)
+)
+
+// readFrom lists the stages and images that a step reads.
+func readFrom(s *Step) []*String {
+	var refs []*String
+	if s.From != nil {
+		refs = append(refs, s.From)
+	}
+	for i := range s.Mounts {
+		if s.Mounts[i].From != nil {
+			refs = append(refs, s.Mounts[i].From)
+		}
+	}
+	return refs
+}
+
+// globals are the values of the file's arguments.
+func (c *converter) globals() map[string]string {
+	vars := map[string]string{}
+	for _, a := range c.file.Args {
+		if v, given := c.opt.BuildArgs[a.Key.Value]; given {
+			vars[a.Key.Value] = v
+		} else if a.Value.Value != "" {
+			if v, unknown, err := evaluate(a.Value.Value, vars); err == nil && unknown == "" {
+				vars[a.Key.Value] = v
+			}
+		}
+	}
+	return vars
+}
+
+// wasmWarnings says what a WASM build does not look at.
+func (c *converter) wasmWarnings() {
+	for _, name := range slices.Sorted(maps.Keys(c.file.keys)) {
+		switch name {
+		case "version", "wasm", "labels", "runtime", "platform", "os":
+		default:
+			c.warn(c.file.keys[name], "%s has no meaning in a wasm file", name)
+		}
+	}
+}
+
+func (c *converter) warn(pos graph.Pos, format string, args ...any) {
+	c.out.Warnings = append(c.out.Warnings, &graph.PosError{Pos: c.clamp(pos), Err: fmt.Errorf(format, args...), Source: c.text})
+}

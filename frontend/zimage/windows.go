@@ -1,0 +1,330 @@
+package zimage
+
+import (
+	"bytes"
+	"errors"
+	"path"
+	"strconv"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
+
+	"github.com/zlayer-dev/zlayer/graph"
+)
+
+// errWindows is why a Windows image cannot be built.
+var errWindows = errors.New("this builds a Windows image, which needs a BuildKit daemon on a Windows node: the daemon builds Linux images only")
+
+// CheckWindows checks the rules for Windows content: that no command of a stage on nanoserver, or
+// on a stage that is, calls a package manager that nanoserver does not have, and that no Windows
+// stage starts from scratch. Variables of base images are expanded with the defaults of the file
+// and with buildArgs. All violations are reported, see [Errors].
+func CheckWindows(f *File, buildArgs map[string]string) error {
+	c := newConverter(f, Options{BuildArgs: buildArgs})
+	c.checkWindows(c.list)
+	return c.err()
+}
+
+// CheckWindowsDockerfile is [CheckWindows] for a Dockerfile. It finds nothing in a text that is not
+// a valid Dockerfile.
+func CheckWindowsDockerfile(name string, text []byte, buildArgs map[string]string) error {
+	ast, err := parser.Parse(bytes.NewReader(text))
+	if err != nil {
+		return nil //nolint:nilerr // the frontend for Dockerfiles says what is wrong
+	}
+	stages, meta, err := instructions.Parse(ast.AST, nil)
+	if err != nil {
+		return nil //nolint:nilerr // as above
+	}
+	vars := lookup{}
+	for _, m := range meta {
+		for _, a := range m.Args {
+			if v, ok := buildArgs[a.Key]; ok {
+				vars[a.Key] = v
+			} else if a.Value != nil {
+				vars[a.Key], _, _ = evaluate(*a.Value, vars)
+			}
+		}
+	}
+	var list []windowsStage
+	for _, st := range stages {
+		base, _, _ := evaluate(st.BaseName, vars)
+		w := windowsStage{name: st.Name, base: base, parent: -1, platform: st.Platform, pos: graph.Pos{File: name, Line: st.Location[0].Start.Line}}
+		for i := range list {
+			if list[i].name != "" && list[i].name == base {
+				w.parent = i
+			}
+		}
+		for _, cmd := range st.Commands {
+			run, ok := cmd.(*instructions.RunCommand)
+			if !ok {
+				continue
+			}
+			r := windowsRun{pos: graph.Pos{File: name, Line: cmd.Location()[0].Start.Line}}
+			if run.PrependShell {
+				r.shell = strings.Join(run.CmdLine, " ")
+				for _, f := range run.Files {
+					r.shell += "\n" + f.Data
+				}
+			} else {
+				r.exec = run.CmdLine
+			}
+			w.runs = append(w.runs, r)
+		}
+		list = append(list, w)
+	}
+	c := &converter{decoder: &decoder{name: name, text: text, lines: 1 + bytes.Count(text, []byte("\n"))}, out: &Dockerfile{}}
+	c.checkWindows(list)
+	return c.err()
+}
+
+// windowsStage is what the rules look at.
+type windowsStage struct {
+	name, base string
+	parent     int // the stage it is based on, -1 for an image
+	platform   string
+	pos        graph.Pos
+	runs       []windowsRun
+}
+
+type windowsRun struct {
+	shell string
+	exec  []string
+	pos   graph.Pos
+}
+
+// windowsStages lists the stages of the file.
+func (c *converter) windowsStages() []windowsStage {
+	f := c.file
+	stages := f.Stages
+	if f.Mode() == ModeSingle {
+		stages = []Stage{{Pos: c.top(), Base: f.Base, Build: f.Build, Steps: f.Steps, Platform: f.Platform, OS: f.OS}}
+	}
+	var list []windowsStage
+	for i := range stages {
+		st := &stages[i]
+		w := windowsStage{name: st.Name, parent: -1, pos: st.Pos}
+		platform, os := st.Platform, st.OS
+		if platform == nil && os == nil {
+			platform, os = f.Platform, f.OS
+		}
+		if os != nil {
+			w.platform = os.Value
+		} else if platform != nil {
+			w.platform = platform.Value
+		}
+		if st.Base != nil {
+			w.base, _, _ = evaluate(st.Base.Value, c.args)
+			if j := c.index.named(st.Base.Value); j >= 0 && j < i {
+				w.parent = j
+			}
+		}
+		for n := range st.Steps {
+			if s := &st.Steps[n]; s.Run != nil {
+				w.runs = append(w.runs, windowsRun{shell: s.Run.Shell, exec: s.Run.Exec, pos: s.Pos})
+			}
+		}
+		list = append(list, w)
+	}
+	return list
+}
+
+// isWindows reports whether the i-th stage is one of Windows.
+func isWindows(list []windowsStage, i int) bool {
+	for list[i].parent >= 0 {
+		i = list[i].parent
+	}
+	os, _, _ := strings.Cut(list[i].platform, "/")
+	return strings.EqualFold(os, "windows") || windowsImage(list[i].base)
+}
+
+// isWindows reports whether a stage that is being converted is one of Windows.
+func (c *converter) isWindows(st *stageState) bool {
+	i := len(c.done)
+	return i < len(c.list) && isWindows(c.list, i)
+}
+
+// windowsImage reports whether a reference is one of Microsoft's base images.
+func windowsImage(ref string) bool {
+	repo := repository(ref)
+	return strings.Contains(repo, "nanoserver") || strings.Contains(repo, "windows/servercore") || strings.HasPrefix(repo, "windows/server")
+}
+
+// repository is the path of a reference without registry, tag and digest, in lower case.
+func repository(ref string) string {
+	ref, _, _ = strings.Cut(strings.ToLower(ref), "@")
+	if host, rest, ok := strings.Cut(ref, "/"); ok && (strings.ContainsAny(host, ".:") || host == "localhost") {
+		ref = rest
+	}
+	ref, _, _ = strings.Cut(ref, ":")
+	return ref
+}
+
+// windows checks the rules, and whether the file can be built here at all.
+func (c *converter) windows() {
+	list := c.list
+	c.checkWindows(list)
+	if c.opt.Windows {
+		return
+	}
+	for i := range list {
+		if isWindows(list, i) && (i == len(list)-1 || len(list[i].runs) > 0) {
+			c.fail(list[i].pos, errWindows)
+			return
+		}
+	}
+	if f := c.file; f.Mode() == ModeRuntime && f.OS != nil && f.OS.Value == "windows" {
+		c.fail(f.OS.Pos, errWindows)
+	}
+}
+
+// checkWindows checks the rules for Windows content.
+func (c *converter) checkWindows(list []windowsStage) {
+	for i, st := range list {
+		root := i
+		for list[root].parent >= 0 {
+			root = list[root].parent
+		}
+		base := list[root].base
+		if strings.EqualFold(base, "scratch") && strings.HasPrefix(st.platform, "windows") {
+			c.errorf(st.pos, "a Windows image cannot start from scratch: it needs at least nanoserver")
+			continue
+		}
+		if !isWindows(list, i) {
+			continue
+		}
+		nano := strings.Contains(repository(base), "nanoserver")
+		for n, r := range st.runs {
+			for _, tool := range programs(r.shell, r.exec, 0) {
+				switch {
+				case nano && (tool == "choco" || tool == "winget"):
+					c.errorf(r.pos, "%s cannot run here: %s is nanoserver, which has no package manager. Use servercore, or install in a servercore stage and copy the result. Offending RUN instruction #%d", tool, base, n)
+				case tool == "apt" || tool == "apt-get" || tool == "apk" || tool == "yum" || tool == "dnf":
+					c.warn(r.pos, "%s is a package manager of Linux, and this stage is one of Windows", tool)
+				}
+			}
+		}
+	}
+}
+
+// programs lists the programs that a command line calls, as far as its text shows: every command
+// of a chain, and what cmd and powershell are told to run. Names are in lower case, without folder
+// and extension.
+func programs(shell string, exec []string, depth int) []string {
+	if depth > 4 {
+		return nil
+	}
+	var out []string
+	chains := [][]string{exec}
+	if exec == nil {
+		chains = splitCommands(shell)
+	}
+	for _, words := range chains {
+		if len(words) == 0 {
+			continue
+		}
+		name := strings.ToLower(path.Base(strings.ReplaceAll(words[0], `\`, "/")))
+		for _, ext := range []string{".exe", ".cmd", ".bat"} {
+			name = strings.TrimSuffix(name, ext)
+		}
+		out = append(out, name)
+		if inner, ok := payload(name, words[1:]); ok {
+			out = append(out, programs(inner, nil, depth+1)...)
+		}
+	}
+	return out
+}
+
+// payload is the command line that a shell is told to run.
+func payload(shell string, args []string) (string, bool) {
+	for i := 0; i < len(args); i++ {
+		arg := strings.ToLower(args[i])
+		switch shell {
+		case "cmd":
+			if arg == "/c" || arg == "/k" {
+				return requote(args[i+1:]), true
+			}
+			if !strings.HasPrefix(arg, "/") {
+				return "", false
+			}
+		case "powershell", "pwsh":
+			switch {
+			case arg == "-command" || arg == "-c":
+				return requote(args[i+1:]), true
+			case arg == "-executionpolicy" || arg == "-ep" || arg == "-version":
+				i++
+			case arg == "-file" || arg == "-f":
+				return "", false
+			case !strings.HasPrefix(arg, "-"):
+				return requote(args[i:]), true
+			}
+		default:
+			return "", false
+		}
+	}
+	return "", false
+}
+
+// requote joins words to a line that comes apart into the same words, except that a single one
+// with blanks is a line itself.
+func requote(words []string) string {
+	if len(words) == 1 {
+		return words[0]
+	}
+	var out []string
+	for _, w := range words {
+		if strings.ContainsAny(w, " \t") {
+			w = strconv.Quote(w)
+		}
+		out = append(out, w)
+	}
+	return strings.Join(out, " ")
+}
+
+// splitCommands takes a command line apart into commands and those into words. Quotes protect
+// blanks and separators.
+func splitCommands(line string) [][]string {
+	var all [][]string
+	var words []string
+	var word strings.Builder
+	inWord := false
+	endWord := func() {
+		if inWord {
+			words = append(words, word.String())
+			word.Reset()
+			inWord = false
+		}
+	}
+	endCommand := func() {
+		endWord()
+		if words != nil {
+			all = append(all, words)
+			words = nil
+		}
+	}
+	quote := byte(0)
+	for i := 0; i < len(line); i++ {
+		ch := line[i]
+		switch {
+		case quote == '"' && ch == '\\' && i+1 < len(line) && (line[i+1] == '"' || line[i+1] == '\\'):
+			i++
+			word.WriteByte(line[i])
+		case quote != 0 && ch == quote:
+			quote = 0
+		case quote != 0:
+			word.WriteByte(ch)
+		case ch == '"' || ch == '\'':
+			quote, inWord = ch, true
+		case ch == ' ' || ch == '\t' || ch == '\r':
+			endWord()
+		case strings.IndexByte("&|;\n()", ch) >= 0:
+			endCommand()
+		default:
+			word.WriteByte(ch)
+			inWord = true
+		}
+	}
+	endCommand()
+	return all
+}
