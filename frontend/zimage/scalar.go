@@ -126,8 +126,8 @@ func natural(what string) kind[*String] {
 	}
 }
 
-// flag is a boolean that is false when absent.
-func flag(what string) kind[bool] {
+// boolean is a truth value that is false when absent.
+func boolean(what string) kind[bool] {
 	return kind[bool]{
 		decode: func(d *decoder, n *yaml.Node) (bool, bool) {
 			s, ok := d.scalar(n, what)
@@ -153,7 +153,7 @@ func flag(what string) kind[bool] {
 	}
 }
 
-// unless turns a flag around: what it keeps is the opposite of what the file says.
+// unless turns a boolean around: what it keeps is the opposite of what the file says.
 func unless(k kind[bool]) kind[bool] {
 	return kind[bool]{
 		decode: func(d *decoder, n *yaml.Node) (bool, bool) {

@@ -189,7 +189,7 @@ func cacheTable() *table[Mount] {
 		must(key("target", word("target"), func(m *Mount) **String { return &m.Target }, "Path in the stage.")),
 		key("id", word("id"), func(m *Mount) **String { return &m.ID }, "Name of the cache; the path by default."),
 		key("sharing", choice("sharing", "locked", "shared", "private"), func(m *Mount) **String { return &m.Sharing }, sharingDoc),
-		key("readonly", flag("readonly"), func(m *Mount) *bool { return &m.ReadOnly }, "The command must not write to it."),
+		key("readonly", boolean("readonly"), func(m *Mount) *bool { return &m.ReadOnly }, "The command must not write to it."),
 	}}
 }
 
@@ -202,8 +202,8 @@ func mountTable() *table[Mount] {
 		key("id", word("id"), func(m *Mount) **String { return &m.ID }, "Name of the cache; the path by default."),
 		key("sharing", choice("sharing", "locked", "shared", "private"), func(m *Mount) **String { return &m.Sharing }, sharingDoc),
 		key("size", word("size"), func(m *Mount) **String { return &m.Size }, "Limit of a tmpfs, like 64m."),
-		key("readonly", flag("readonly"), func(m *Mount) *bool { return &m.ReadOnly }, "The command must not write to it. Binds are read-only by default."),
-		key("readwrite", flag("readwrite"), func(m *Mount) *bool { return &m.ReadWrite }, "The command may write to a bind; what it writes is dropped."),
+		key("readonly", boolean("readonly"), func(m *Mount) *bool { return &m.ReadOnly }, "The command must not write to it. Binds are read-only by default."),
+		key("readwrite", boolean("readwrite"), func(m *Mount) *bool { return &m.ReadWrite }, "The command may write to a bind; what it writes is dropped."),
 		key("mode", octal("mode"), func(m *Mount) **String { return &m.Mode }, "Permissions of a new cache."),
 		key("uid", natural("uid"), func(m *Mount) **String { return &m.UID }, "Owner of a new cache."),
 		key("gid", natural("gid"), func(m *Mount) **String { return &m.GID }, "Group of a new cache."),
@@ -227,7 +227,7 @@ func agentTable() *table[Mount] {
 
 func ownership() []member[Mount] {
 	return []member[Mount]{
-		key("required", flag("required"), func(m *Mount) *bool { return &m.Required }, "The build fails without it."),
+		key("required", boolean("required"), func(m *Mount) *bool { return &m.Required }, "The build fails without it."),
 		key("mode", octal("mode"), func(m *Mount) **String { return &m.Mode }, "Permissions of the file."),
 		key("uid", natural("uid"), func(m *Mount) **String { return &m.UID }, "Owner of the file."),
 		key("gid", natural("gid"), func(m *Mount) **String { return &m.GID }, "Group of the file."),
@@ -262,7 +262,7 @@ func wasmTable() *table[Wasm] {
 	}
 	return &table[Wasm]{what: "wasm", members: []member[Wasm]{
 		key("target", choice("wasm.target", "preview1", "preview2"), func(w *Wasm) **String { return &w.Target }, "WASI version; preview2 by default."),
-		key("optimize", flag("optimize"), func(w *Wasm) *bool { return &w.Optimize }, "Build for release."),
+		key("optimize", boolean("optimize"), func(w *Wasm) *bool { return &w.Optimize }, "Build for release."),
 		key("opt_level", choice("wasm.opt_level", "O", "Os", "Oz", "O2", "O3"), func(w *Wasm) **String { return &w.OptLevel }, "What to optimise for; Oz by default."),
 		key("language", choice("wasm.language", "rust", "go", "python", "typescript", "assemblyscript", "c", "zig"), func(w *Wasm) **String { return &w.Language }, "Language of the sources; found out by default."),
 		key("wit", word("wit"), func(w *Wasm) **String { return &w.WIT }, "Directory with WIT files."),
@@ -273,7 +273,7 @@ func wasmTable() *table[Wasm] {
 		key("pre_build", commands("pre_build"), func(w *Wasm) *[]Command { return &w.PreBuild }, "Commands to run before."),
 		key("post_build", commands("post_build"), func(w *Wasm) *[]Command { return &w.PostBuild }, "Commands to run after."),
 		key("adapter", word("adapter"), func(w *Wasm) **String { return &w.Adapter }, "Adapter from preview1 to preview2."),
-		key("oci", unless(flag("oci")), func(w *Wasm) *bool { return &w.NoOCI }, "Make an OCI artifact; true by default."),
+		key("oci", unless(boolean("oci")), func(w *Wasm) *bool { return &w.NoOCI }, "Make an OCI artifact; true by default."),
 	}}
 }
 
@@ -374,7 +374,7 @@ func agents(long kind[Mount]) kind[[]Mount] {
 			case r.Kind == yaml.SequenceNode:
 				return many.decode(d, n)
 			case r.Kind == yaml.ScalarNode && r.ShortTag() == "!!bool":
-				if on, _ := flag("ssh").decode(d, n); !on {
+				if on, _ := boolean("ssh").decode(d, n); !on {
 					return nil, true
 				}
 				return []Mount{{Pos: d.pos(n)}}, true
