@@ -71,6 +71,10 @@ type Step struct {
 	// Source is what the step fetches from outside the graph; nil for a step that
 	// computes.
 	Source *Source
+	// Needs is the entitlement that running the step takes, in BuildKit's words
+	// ("security.insecure", "network.host"); empty for none. What devices take depends
+	// on the daemon.
+	Needs string
 }
 
 // Source is something a stage reads from outside the graph.
@@ -181,6 +185,7 @@ func (s *Stage) own(ops []op) {
 			Name:   stepName(s.Definition, o),
 			Pos:    stepPos(s.Definition, o.digest),
 		}
+		st.Needs = needs(o.GetExec())
 		if src := o.GetSource(); src != nil {
 			st.Source = newSource(src)
 			s.Sources = append(s.Sources, *st.Source)
@@ -258,6 +263,17 @@ func stepName(def *pb.Definition, o op) string {
 	return "step"
 }
 
+// needs gives the entitlement that an exec operation takes.
+func needs(exec *pb.ExecOp) string {
+	switch {
+	case exec.GetSecurity() == pb.SecurityMode_INSECURE:
+		return "security.insecure"
+	case exec.GetNetwork() == pb.NetMode_HOST:
+		return "network.host"
+	}
+	return ""
+}
+
 // stepPos reads the first source location of an operation.
 func stepPos(def *pb.Definition, dgst digest.Digest) Pos {
 	if def.Source == nil {
@@ -276,6 +292,9 @@ func stepPos(def *pb.Definition, dgst digest.Digest) Pos {
 	p := Pos{File: def.Source.Infos[i].Filename}
 	if first.Start != nil {
 		p.Line = int(first.Start.Line)
+		if first.Start.Character > 0 { // 0 also where the column is not known
+			p.Column = int(first.Start.Character) + 1
+		}
 	}
 	if last.End != nil && int(last.End.Line) > p.Line {
 		p.EndLine = int(last.End.Line)

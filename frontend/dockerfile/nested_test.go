@@ -107,7 +107,7 @@ func TestText(t *testing.T) {
 	for _, st := range g.Outputs()[0].Steps {
 		got = append(got, st.Pos.String())
 	}
-	if want := []string{"app/ZImagefile:1", "app/ZImagefile:3", "app/ZImagefile:4"}; !slices.Equal(got, want) {
+	if want := []string{"app/ZImagefile:1:7", "app/ZImagefile:3:5", "app/ZImagefile:4:5"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 
