@@ -162,7 +162,7 @@ func (j *job) setAttests() error {
 		disabled := false
 		for _, f := range fields {
 			name, value, _ := strings.Cut(f, "=")
-			if k == "provenance" && name == "mode" && value != "min" && value != "max" {
+			if k == "provenance" && name == "mode" && !slices.Contains([]string{"min", "max", "full"}, value) {
 				return inputErrorf("attestation provenance: mode %q is neither min nor max", value)
 			}
 			if name != "disabled" {

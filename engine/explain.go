@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/moby/buildkit/session/sshforward"
@@ -35,6 +37,12 @@ func (j *job) explain(ctx context.Context, err error) error {
 	if pe := j.sourceError(err); pe != nil {
 		return pe
 	}
+	if errors.Is(err, io.EOF) || strings.HasSuffix(err.Error(), ": EOF") {
+		// The daemon's end of an export into a directory, whose reason is at ours.
+		if werr := j.outputs.writeError(); werr != nil {
+			return werr
+		}
+	}
 	if grpcerrors.Code(err) == codes.Unavailable {
 		return fmt.Errorf("the daemon went away during the build: %w", err)
 	}
@@ -59,7 +67,7 @@ func (j *job) sourceError(err error) *graph.PosError {
 
 // noise is what BuildKit's layers put before a cause: it repeats what the position
 // says, or where in BuildKit the error passed.
-var noise = regexp.MustCompile(`failed to solve: |failed to run Build function: |failed to (?:load|compute) cache key: |failed to calculate checksum of ref \S+: |failed to resolve source metadata for \S+: |dockerfile parse error on lines? \d+(?:-\d+)?: |rpc error: code = \w+ desc = |, output: ""$`)
+var noise = regexp.MustCompile(`failed to solve: |failed to run Build function: |failed to (?:load|compute) cache key: |failed to calculate checksum of ref \S+: |failed to resolve source metadata for \S+: |failed to copy to tar: |ResourceExhausted: |dockerfile parse error on lines? \d+(?:-\d+)?: |rpc error: code = \w+ desc = |, output: ""$`)
 
 // ownWords says in our words what BuildKit was at.
 var ownWords = strings.NewReplacer(
@@ -68,6 +76,7 @@ var ownWords = strings.NewReplacer(
 	"failed to resolve httpcontext: ", "fetching the build context: ",
 	"failed to push ", "pushing ",
 	"failed to do request: ", "",
+	"no match for platform in manifest: not found", "the image is not there for this platform",
 	"failed with build-arg:BUILDKIT_SYNTAX = ", "running the frontend ",
 )
 
@@ -84,6 +93,8 @@ type trimmedError struct{ err error }
 // Error implements error.
 func (e *trimmedError) Error() string {
 	text := ownWords.Replace(noise.ReplaceAllString(e.err.Error(), ""))
+	// What is left of "x: failed to resolve x: x: not found" says x once.
+	text = strings.Join(slices.Compact(strings.Split(text, ": ")), ": ")
 	if m := missingSecret.FindStringSubmatch(text); m != nil {
 		return fmt.Sprintf("secret %q is required and was not given: add --secret id=%s,src=FILE", m[1], m[1])
 	}

@@ -10,14 +10,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
 
-	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/client"
-	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/zlayer-dev/zlayer/store"
@@ -135,6 +132,9 @@ func (j *job) addOutput(o Output) error {
 			if o.Dest == "" || o.Writer != nil {
 				return inputErrorf("output %s with tar=false needs dest=DIRECTORY", o.Type)
 			}
+			if err := refuseFile(o); err != nil {
+				return err
+			}
 			e.OutputDir = o.Dest
 			break
 		}
@@ -148,6 +148,9 @@ func (j *job) addOutput(o Output) error {
 	case OutputLocal:
 		if o.Dest == "" {
 			return inputErrorf("output local needs dest=DIRECTORY")
+		}
+		if err := refuseFile(o); err != nil {
+			return err
 		}
 		e.OutputDir = o.Dest
 	default:
@@ -307,44 +310,6 @@ func (w *fileWriter) discard() error {
 		return f.Close()
 	}
 	return errors.Join(f.Close(), os.Remove(f.Name()))
-}
-
-var annotationPrefix = regexp.MustCompile(`^([a-z,-]+(?:\[[A-Za-z0-9_/,-]+\])?(?:,[a-z-]+(?:\[[A-Za-z0-9_/-]+\])?)*):(.+)$`)
-
-// annotate adds the request's annotations as exporter attributes. A key may begin
-// with the kinds of objects it is for: index,manifest[linux/amd64]:key.
-func (j *job) annotate(t OutputType, attrs map[string]string) error {
-	if t == OutputTar || t == OutputLocal {
-		return nil
-	}
-	j.outputs.image = true
-	for _, k := range slices.Sorted(maps.Keys(j.req.Annotations)) {
-		kinds, key := []string{""}, k
-		if m := annotationPrefix.FindStringSubmatch(k); m != nil {
-			kinds, key = strings.Split(m[1], ","), m[2]
-		}
-		for _, kind := range kinds {
-			ak := exptypes.AnnotationKey{Key: key}
-			if name, p, ok := strings.Cut(kind, "["); ok {
-				parsed, err := platforms.Parse(strings.TrimSuffix(p, "]"))
-				if err != nil {
-					return inputErrorf("annotation %q: %w", k, err)
-				}
-				kind, ak.Platform = name, &parsed
-			}
-			switch kind {
-			case "", exptypes.AnnotationIndex, exptypes.AnnotationIndexDescriptor, exptypes.AnnotationManifest, exptypes.AnnotationManifestDescriptor:
-			default:
-				return inputErrorf("annotation %q: %q is none of index, index-descriptor, manifest and manifest-descriptor", k, kind)
-			}
-			if ak.Platform != nil && kind != exptypes.AnnotationManifest && kind != exptypes.AnnotationManifestDescriptor {
-				return inputErrorf("annotation %q: only manifests have a platform", k)
-			}
-			ak.Type = kind
-			attrs[ak.String()] = j.req.Annotations[k]
-		}
-	}
-	return nil
 }
 
 // dockerLoad pipes an archive into "docker load".
