@@ -11,6 +11,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/agext/levenshtein"
 	"github.com/moby/buildkit/util/suggest"
 	"gopkg.in/yaml.v3"
 
@@ -20,10 +21,10 @@ import (
 // Bounds of what Parse takes. They are far above what people write (ten thousand stages fit) and
 // low enough that a hostile file costs little.
 const (
-	maxSize    = 16 << 20 // bytes of a file
-	maxDepth   = 100      // of nesting, aliases followed
-	maxAliased = 100_000  // nodes that are reached through aliases
-	maxErrors  = 100      // problems that are reported of one file
+	maxSize    = 16 << 20  // bytes of a file
+	maxDepth   = 100       // of nesting, aliases followed
+	maxAliased = 1_000_000 // nodes that are reached through aliases
+	maxErrors  = 100       // problems that are reported of one file
 )
 
 // Parse decodes and checks a ZImagefile. name is how positions call it. A file with mistakes gives
@@ -182,6 +183,9 @@ var yamlLine = regexp.MustCompile(`^(?:yaml: )?(?:line (\d+): )?(.*)`)
 func (d *decoder) yamlError(err error) {
 	m := yamlLine.FindStringSubmatch(strings.TrimSpace(err.Error()))
 	line, _ := strconv.Atoi(m[1])
+	if start := d.lineStart(line); start > 0 && start < len(d.text) && d.text[start] == '\t' {
+		m[2] += " (YAML is indented with blanks, not with tabs)"
+	}
 	d.errorf(graph.Pos{Line: line}, "reading YAML: %s", m[2])
 }
 
@@ -289,12 +293,8 @@ func (d *decoder) enter(n *yaml.Node) *yaml.Node {
 			return nil
 		}
 	}
-	if len(d.following) > 0 || alias != n {
-		if d.aliased++; d.aliased > maxAliased {
-			d.errorf(d.pos(alias), "the aliases of the file expand to more than %d values", maxAliased)
-			d.gaveUp = true
-			return nil
-		}
+	if (len(d.following) > 0 || alias != n) && !d.count(alias) {
+		return nil
 	}
 	if d.depth++; d.depth > maxDepth {
 		d.errorf(d.pos(alias), "the file is nested more than %d levels deep", maxDepth)
@@ -305,6 +305,18 @@ func (d *decoder) enter(n *yaml.Node) *yaml.Node {
 		d.following = append(d.following, n)
 	}
 	return n
+}
+
+// count counts a value that is reached through an alias. It reports false if that is too many.
+func (d *decoder) count(alias *yaml.Node) bool {
+	if d.gaveUp {
+		return false
+	}
+	if d.aliased++; d.aliased > maxAliased {
+		d.errorf(d.pos(alias), "the aliases of the file expand to more than %d values", maxAliased)
+		d.gaveUp = true
+	}
+	return !d.gaveUp
 }
 
 // leave ends what enter began with the same node.
@@ -362,9 +374,7 @@ func (d *decoder) merge(m *yaml.Node, seen map[string]*yaml.Node, into *[]entry,
 	switch {
 	case n.Kind == yaml.MappingNode:
 		for _, e := range d.entries(n) {
-			if d.aliased++; d.aliased > maxAliased {
-				d.errorf(d.pos(m), "the aliases of the file expand to more than %d values", maxAliased)
-				d.gaveUp = true
+			if !d.count(m) {
 				return
 			}
 			if _, dup := seen[e.key.Value]; !dup {
@@ -404,8 +414,9 @@ func kindName(n *yaml.Node) string {
 
 // didYouMean ends a message with the nearest of the options, if one is near.
 func didYouMean(val string, options []string) string {
-	if s, ok := suggest.Search(val, options, true); ok {
-		return fmt.Sprintf(" (did you mean %s?)", s)
+	s, ok := suggest.Search(val, options, true)
+	if !ok || levenshtein.Distance(val, s, nil) >= max(len(val), len(s)) {
+		return "" // nothing in common
 	}
-	return ""
+	return fmt.Sprintf(" (did you mean %s?)", s)
 }

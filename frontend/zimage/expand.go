@@ -232,24 +232,3 @@ func literalParts(s string) []part {
 	}
 	return []part{{literal: s}}
 }
-
-// escapeText writes a literal as an expanded text of a ZImagefile.
-func escapeText(s string) string {
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' {
-			n := len(s[i:]) - len(strings.TrimLeft(s[i:], `\`))
-			b.WriteString(s[i : i+n])
-			if i+n < len(s) && s[i+n] == '$' {
-				b.WriteString(s[i : i+n])
-			}
-			i += n - 1
-			continue
-		}
-		if s[i] == '$' {
-			b.WriteByte('\\')
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
-}

@@ -206,7 +206,11 @@ type Wasm struct {
 // keyed remembers where the keys of a mapping stand.
 type keyed struct {
 	keys map[string]graph.Pos
+	// strange says that there were keys that do not exist.
+	strange bool
 }
+
+func (k *keyed) misspelled() { k.strange = true }
 
 func (k *keyed) seen(name string, pos graph.Pos) {
 	if k.keys == nil {

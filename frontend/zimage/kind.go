@@ -136,11 +136,13 @@ func decodeObject[O any](d *decoder, t *table[O], n *yaml.Node, o *O) bool {
 		return false
 	}
 	given := map[string]*yaml.Node{}
+	strange := false
 	for _, e := range d.entries(m) {
 		name := e.key.Value
 		mem := t.member(name)
 		if mem == nil {
 			d.errorf(d.pos(e.key), "%s has no key %q%s", t.what, name, t.suggestion(name))
+			strange = true
 			continue
 		}
 		if first := given[mem.name]; first != nil {
@@ -159,6 +161,13 @@ func decodeObject[O any](d *decoder, t *table[O], n *yaml.Node, o *O) bool {
 		if k, ok := any(o).(interface{ forget(name string) }); ok {
 			k.forget(mem.name)
 		}
+	}
+	if strange {
+		// What is missing is probably there under a wrong name.
+		if k, ok := any(o).(interface{ misspelled() }); ok {
+			k.misspelled()
+		}
+		return true
 	}
 	for _, mem := range t.members {
 		if mem.required && given[mem.name] == nil {

@@ -96,6 +96,10 @@ func choice(what string, options ...string) kind[*String] {
 			if !ok {
 				return nil, false
 			}
+			if len(options) == 1 && s.Value != options[0] {
+				d.errorf(s.Pos, "unsupported %s %q: it must be %q", what, s.Value, options[0])
+				return nil, false
+			}
 			if !slices.Contains(options, s.Value) {
 				d.errorf(s.Pos, "%s must be one of %s, not %q%s", what, strings.Join(options, ", "), s.Value, didYouMean(s.Value, options))
 				return nil, false

@@ -310,7 +310,7 @@ func stages(stage kind[*Stage]) kind[[]Stage] {
 			out := []Stage{}
 			if m.Kind != yaml.MappingNode {
 				d.errorf(d.pos(n), "stages must be a mapping of names to stages, not %s", kindName(m))
-				return out, true
+				return nil, false
 			}
 			for _, e := range d.entries(m) {
 				name, ok := d.scalar(e.key, "the name of a stage")

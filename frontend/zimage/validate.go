@@ -66,6 +66,9 @@ func (d *decoder) mode(f *File) {
 	slices.SortFunc(given, func(a, b string) int { return f.keys[a].Line - f.keys[b].Line })
 	switch len(given) {
 	case 0:
+		if f.strange {
+			return
+		}
 		d.errorf(graph.Pos{Line: 1}, "exactly one of %s must be set, none were found", strings.Join(modes, ", "))
 		return
 	case 1:
@@ -146,6 +149,7 @@ func (d *decoder) stage(f *File, i int) {
 	_, base := st.keys["base"]
 	_, build := st.keys["build"]
 	switch {
+	case !base && !build && st.strange:
 	case !base && !build:
 		d.errorf(st.Pos, "stage '%s': exactly one of base or build must be set, neither was found", st.Name)
 	case base && build:
@@ -227,6 +231,8 @@ func (d *decoder) step(loc string, s *Step, i int) {
 	const one = "exactly one instruction type (run, copy, add, env, workdir, user) must be set"
 	transient := len(actions) == 2 && actions[0] == "run" && actions[1] == "env"
 	switch {
+	case len(actions) == 0 && s.strange:
+		return
 	case len(actions) == 0:
 		d.errorf(s.Pos, "%s: %s, none were found", loc, one)
 		return
@@ -235,7 +241,7 @@ func (d *decoder) step(loc string, s *Step, i int) {
 		return
 	}
 	action := actions[0]
-	if _, ok := s.keys["to"]; !ok && (action == "copy" || action == "add") {
+	if _, ok := s.keys["to"]; !ok && !s.strange && (action == "copy" || action == "add") {
 		d.errorf(s.Pos, "%s: '%s' step must have a 'to' field", loc, action)
 	}
 	d.modifiers(loc, s, action)

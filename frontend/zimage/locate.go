@@ -1,0 +1,88 @@
+package zimage
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
+
+// FileName is what a ZImagefile is called unless there are several.
+const FileName = "ZImagefile"
+
+// IsZImagefile reports whether a build file is a ZImagefile rather than a Dockerfile. The name
+// decides: ZImagefile, ZImagefile.anything, and whatever ends in .yml or .yaml is one; Dockerfile,
+// Containerfile and names that begin or end with these are none. For other names head does, the
+// beginning of the file's text: a ZImagefile has a key of the format in its first column before
+// anything else.
+func IsZImagefile(name string, head []byte) bool {
+	base := filepath.Base(filepath.FromSlash(name))
+	lower := strings.ToLower(base)
+	switch {
+	case base == FileName || strings.HasPrefix(base, FileName+"."):
+		return true
+	case strings.HasSuffix(lower, ".yml") || strings.HasSuffix(lower, ".yaml"):
+		return true
+	}
+	for _, other := range []string{"dockerfile", "containerfile"} {
+		if lower == other || strings.HasPrefix(lower, other+".") || strings.HasSuffix(lower, "."+other) {
+			return false
+		}
+	}
+	return strings.HasPrefix(base, FileName) || looksLikeOne(head)
+}
+
+// looksLikeOne looks for a key of the format in the first line that is no comment.
+func looksLikeOne(head []byte) bool {
+	head = bytes.TrimPrefix(head, []byte("\xef\xbb\xbf"))
+	for line := range bytes.Lines(head) {
+		line = bytes.TrimRight(line, "\r\n")
+		if len(bytes.TrimSpace(line)) == 0 || line[0] == '#' || bytes.HasPrefix(line, []byte("---")) || line[0] == '%' {
+			continue
+		}
+		var m yaml.Node
+		key, _, ok := bytes.Cut(line, []byte(":"))
+		if !ok || yaml.Unmarshal(key, &m) != nil || len(m.Content) != 1 || m.Content[0].Kind != yaml.ScalarNode {
+			return false
+		}
+		return slices.Contains(fileTable().keys(), m.Content[0].Value)
+	}
+	return false
+}
+
+// Find returns the path of the ZImagefile of a directory: the file of that name, else the only one
+// called ZImagefile.SUFFIX. It is "" if there is none, also if there is no such directory. Several
+// candidates are an error that lists them.
+func Find(dir string) (string, error) {
+	path := filepath.Join(dir, FileName)
+	if info, err := os.Stat(path); err == nil && !info.IsDir() {
+		return path, nil
+	}
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("looking for a ZImagefile: %w", err)
+	}
+	var found []string
+	for _, e := range entries {
+		if suffix, ok := strings.CutPrefix(e.Name(), FileName+"."); ok && suffix != "" && !e.IsDir() && suffix != "dockerignore" {
+			found = append(found, e.Name())
+		}
+	}
+	switch len(found) {
+	case 0:
+		return "", nil
+	case 1:
+		return filepath.Join(dir, found[0]), nil
+	}
+	slices.Sort(found)
+	return "", fmt.Errorf("%s has several ZImagefiles (%s): say which one with --file", dir, strings.Join(found, ", "))
+}
