@@ -211,7 +211,6 @@ func checkText(t testing.TB, err error) {
 	if unicode.IsUpper([]rune(message)[0]) {
 		t.Errorf("the error begins in upper case: %v", err)
 	}
-	t.Log(err)
 }
 
 func checkPlace(t testing.TB, err error, pos graph.Pos) {
