@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/moby/buildkit/client"
@@ -94,7 +95,9 @@ func (j *job) solve(ctx context.Context, c *client.Client, touched func()) (*Res
 	tracker := &solver.Tracker{Events: sink}
 	var buildErr error
 	run := func(ctx context.Context, gw gwclient.Client) (*gwclient.Result, error) {
-		f := dockerfile.Frontend{Options: newComposer(j, gw).options(), Solve: func(ctx context.Context, req dockerfile.SolveRequest) ([]gwclient.Reference, error) {
+		f := dockerfile.Frontend{Options: newComposer(j, gw, func(w solver.WarningInfo) {
+			sink(solver.Event{Kind: solver.Warning, Time: time.Now(), Warning: &w})
+		}).options(), Solve: func(ctx context.Context, req dockerfile.SolveRequest) ([]gwclient.Reference, error) {
 			res.Graph = req.Graph
 			return j.solveGraph(ctx, req, tracker)
 		}}
@@ -128,10 +131,13 @@ func (j *job) solve(ctx context.Context, c *client.Client, touched func()) (*Res
 	return res, nil
 }
 
-// sink collects warnings for the result and passes events on, with the user's
-// names of files.
+// sink collects warnings for the result and passes events on, one at a time, with
+// the user's names of files.
 func (j *job) sink(res *Result) solver.Sink {
+	var mu sync.Mutex
 	return func(ev solver.Event) {
+		mu.Lock()
+		defer mu.Unlock()
 		if ev.Warning != nil {
 			w := *ev.Warning
 			w.Pos = j.shown(w.Pos)
@@ -204,7 +210,7 @@ func (e *Engine) Plan(ctx context.Context, req Request) (*graph.Graph, error) {
 	var g *graph.Graph
 	err = j.gateway(ctx, func(ctx context.Context, gw gwclient.Client) (*gwclient.Result, error) {
 		var err error
-		g, err = dockerfile.Compile(ctx, gw, newComposer(j, gw).options())
+		g, err = dockerfile.Compile(ctx, gw, newComposer(j, gw, nil).options())
 		return gwclient.NewResult(), err
 	})
 	return g, err

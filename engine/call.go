@@ -34,7 +34,8 @@ func (e *Engine) Call(ctx context.Context, req Request, call Call) (*CallResult,
 	j.attrs["frontend.caps"] = "moby.buildkit.frontend.subrequests+forward"
 	var meta map[string][]byte
 	err = j.gateway(ctx, func(ctx context.Context, gw gwclient.Client) (*gwclient.Result, error) {
-		res, err := dockerfile.Build(ctx, gw)
+		f := dockerfile.Frontend{Options: newComposer(j, gw, nil).options()}
+		res, err := f.Build(ctx, gw)
 		if err != nil {
 			return nil, err
 		}

@@ -13,11 +13,12 @@ import (
 
 	"github.com/containerd/platforms"
 	gwclient "github.com/moby/buildkit/frontend/gateway/client"
-	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/zlayer-dev/zlayer/frontend"
 	"github.com/zlayer-dev/zlayer/frontend/dockerfile"
+	"github.com/zlayer-dev/zlayer/frontend/zimage"
 	"github.com/zlayer-dev/zlayer/graph"
+	"github.com/zlayer-dev/zlayer/solver"
 )
 
 // maxNesting bounds how deep builds nest; what is deeper is taken for a chain
@@ -58,6 +59,8 @@ type link struct {
 type composer struct {
 	job *job
 	gw  gwclient.Client
+	// warn is told what is odd about build files; nil tells nobody.
+	warn func(solver.WarningInfo)
 
 	mu   sync.Mutex
 	done map[string]*composed
@@ -70,21 +73,29 @@ type composed struct {
 	err   error
 }
 
-func newComposer(j *job, gw gwclient.Client) *composer {
-	return &composer{job: j, gw: gw, done: map[string]*composed{}}
+func newComposer(j *job, gw gwclient.Client, warn func(solver.WarningInfo)) *composer {
+	return &composer{job: j, gw: gw, warn: warn, done: map[string]*composed{}}
 }
 
 // options is how the outermost build file is compiled.
 func (c *composer) options() dockerfile.Options {
 	j := c.job
-	u := unit{dir: j.contextDir, file: filepath.Join(j.dirs["dockerfile"], j.attrs["filename"]), target: j.req.Target, args: j.req.BuildArgs}
+	u := unit{
+		dir:      j.contextDir,
+		file:     filepath.Join(j.dirs["dockerfile"], j.attrs["filename"]),
+		target:   j.req.Target,
+		args:     j.req.BuildArgs,
+		platform: j.attrs["platform"],
+	}
 	return c.optionsFor(u, j.dirs, j.shownFile, nil)
 }
 
 // optionsFor is how a unit is compiled; chain is the way to it.
 func (c *composer) optionsFor(u unit, dirs map[string]string, shown string, chain []link) dockerfile.Options {
+	conv := &conversion{composer: c, unit: u, shown: shown}
 	return dockerfile.Options{
-		Name: shown,
+		Name:    shown,
+		Convert: conv.convert,
 		Local: func(name string) string {
 			if dir, ok := dirs[name]; ok {
 				return uniqueName(name, dir)
@@ -92,49 +103,89 @@ func (c *composer) optionsFor(u unit, dirs map[string]string, shown string, chai
 			return name
 		},
 		Nested: func(ctx context.Context, ref dockerfile.Reference) (*graph.Stage, error) {
-			dir, ok := c.nestedDir(ref, len(chain) == 0)
-			if !ok {
-				return nil, nil
+			n, ok, err := c.nestedUnit(u, conv, ref, len(chain) == 0)
+			if !ok || err != nil {
+				return nil, err
 			}
 			next := append(slices.Clone(chain), link{key: u.key(), shown: shown, pos: ref.Pos})
-			return c.nested(ctx, dir, ref, next)
+			if err := checkChain(next, n.key()); err != nil {
+				return nil, c.at(ref.Pos, conv, err)
+			}
+			return c.once(ctx, n, next)
 		},
 	}
 }
 
-// nestedDir says which directory a name stands for. A named context that is a
-// directory with a build file is a build where an image is needed, in FROM, and
-// then wherever the file has the name; a name that only COPY and RUN use stands for
-// the directory's files, as it does for other builders.
-func (c *composer) nestedDir(ref dockerfile.Reference, outermost bool) (string, bool) {
-	if !outermost {
-		// Named contexts are the command line's, and that speaks of one build file.
-		return "", false
+// nestedUnit says which build a name stands for; ok is false when it is an image.
+func (c *composer) nestedUnit(u unit, conv *conversion, ref dockerfile.Reference, outermost bool) (n unit, ok bool, err error) {
+	n = unit{args: c.inheritedArgs()}
+	if ref.Platform != nil {
+		n.platform = platforms.FormatAll(*ref.Platform)
 	}
-	dir, ok := c.job.buildDirs[normalName(ref.Name)]
-	if !ok || !ref.InFrom {
-		return "", false
+	var file string
+	if b, ok := conv.builds[normalName(ref.Name)]; ok {
+		maps.Copy(n.args, b.Args)
+		n.target, file = b.Target, b.File
+		n.dir, err = c.directive(u, b)
+	} else if dir, ok := c.namedDir(ref, outermost); ok {
+		n.dir = dir
+	} else {
+		return unit{}, false, nil
 	}
-	return dir, true
+	if err == nil {
+		err = c.job.mayRead(n.dir)
+	}
+	if err == nil {
+		n.file, err = nestedFile(n.dir, file)
+	}
+	return n, true, c.at(ref.Pos, conv, err)
 }
 
-// nested compiles the build of dir for the platform that ref needs.
-func (c *composer) nested(ctx context.Context, dir string, ref dockerfile.Reference, chain []link) (*graph.Stage, error) {
-	u := unit{dir: dir, args: c.inheritedArgs()}
-	if ref.Platform != nil {
-		u.platform = platforms.FormatAll(*ref.Platform)
+// namedDir is the directory of a named context that is a build. A context that is
+// a directory with a build file is a build where an image is needed, in FROM, and
+// then wherever the file has the name; a name that only COPY and RUN use stands for
+// the directory's files, as it does for other builders. Named contexts are the
+// command line's, and that speaks of the outermost build file.
+func (c *composer) namedDir(ref dockerfile.Reference, outermost bool) (string, bool) {
+	dir, ok := c.job.buildDirs[normalName(ref.Name)]
+	return dir, ok && outermost && ref.InFrom
+}
+
+// directive finds the directory of a build: entry.
+func (c *composer) directive(u unit, b zimage.Nested) (string, error) {
+	if u.dir == "" {
+		return "", errors.New("builds can be nested only where the build context is a directory")
 	}
-	var err error
-	if u.file, err = findBuildFile(dir); err != nil {
-		return nil, at(ref.Pos, err)
+	dir, err := filepath.EvalSymlinks(filepath.Join(u.dir, filepath.FromSlash(b.Dir)))
+	if err != nil {
+		return "", fmt.Errorf("build context %s does not exist: it is relative to the build context, %s", b.Dir, shownPath(u.dir))
 	}
-	if err := c.job.mayRead(dir); err != nil {
-		return nil, at(ref.Pos, err)
+	if fi, err := os.Stat(dir); err != nil || !fi.IsDir() {
+		return "", fmt.Errorf("build context %s is not a directory", b.Dir)
 	}
-	if err := checkChain(chain, u.key()); err != nil {
-		return nil, at(ref.Pos, err)
+	return dir, nil
+}
+
+// nestedFile finds the build file of a nested build; name is relative to dir, ""
+// looks for it.
+func nestedFile(dir, name string) (string, error) {
+	if name == "" {
+		return findBuildFile(dir)
 	}
-	return c.once(ctx, u, ref.Platform, chain)
+	file := filepath.Join(dir, filepath.FromSlash(name))
+	if !isFile(file) {
+		return "", fmt.Errorf("build file %s does not exist: it is relative to %s", name, shownPath(dir))
+	}
+	return file, nil
+}
+
+// at gives an error a position, unless it has one, and the text for its excerpt.
+func (c *composer) at(pos graph.Pos, conv *conversion, err error) error {
+	var pe *graph.PosError
+	if err == nil || errors.As(err, &pe) {
+		return err
+	}
+	return &graph.PosError{Pos: pos, Err: err, Source: conv.text}
 }
 
 // checkChain refuses builds that nest each other.
@@ -158,7 +209,7 @@ func checkChain(chain []link, key string) error {
 // once compiles a unit, or waits for whoever is compiling it. Nobody waits in a
 // circle: a unit is waited for only by those that nest it, and circles are refused
 // before.
-func (c *composer) once(ctx context.Context, u unit, platform *ocispecs.Platform, chain []link) (*graph.Stage, error) {
+func (c *composer) once(ctx context.Context, u unit, chain []link) (*graph.Stage, error) {
 	key := u.key()
 	c.mu.Lock()
 	done := c.done[key]
@@ -166,7 +217,7 @@ func (c *composer) once(ctx context.Context, u unit, platform *ocispecs.Platform
 		done = &composed{ready: make(chan struct{})}
 		c.done[key] = done
 		c.mu.Unlock()
-		done.stage, done.err = c.compile(ctx, u, platform, chain)
+		done.stage, done.err = c.compile(ctx, u, chain)
 		close(done.ready)
 		return done.stage, done.err
 	}
@@ -179,7 +230,7 @@ func (c *composer) once(ctx context.Context, u unit, platform *ocispecs.Platform
 	}
 }
 
-func (c *composer) compile(ctx context.Context, u unit, platform *ocispecs.Platform, chain []link) (*graph.Stage, error) {
+func (c *composer) compile(ctx context.Context, u unit, chain []link) (*graph.Stage, error) {
 	dirs := map[string]string{"context": u.dir, "dockerfile": filepath.Dir(u.file)}
 	if err := c.job.locals.addNested("context", u.dir); err != nil {
 		return nil, err
@@ -245,14 +296,19 @@ func (c *nestedClient) BuildOpts() gwclient.BuildOpts {
 	return bo
 }
 
-// findBuildFile looks for the build file of a directory.
+// findBuildFile looks for the build file of a directory: a ZImagefile, else a
+// Dockerfile or Containerfile.
 func findBuildFile(dir string) (string, error) {
+	file, err := zimage.Find(dir)
+	if file != "" || err != nil {
+		return file, err
+	}
 	for _, name := range buildFiles {
 		if p := filepath.Join(dir, name); isFile(p) {
 			return p, nil
 		}
 	}
-	return "", fmt.Errorf("no Dockerfile or Containerfile in %s", shownPath(dir))
+	return "", fmt.Errorf("no ZImagefile, Dockerfile or Containerfile in %s", shownPath(dir))
 }
 
 // shownPath is a path as a user in the working directory would write it.
@@ -269,13 +325,4 @@ func shownPath(path string) string {
 		return path
 	}
 	return rel
-}
-
-// at gives an error a position unless it has one.
-func at(pos graph.Pos, err error) error {
-	var pe *graph.PosError
-	if errors.As(err, &pe) {
-		return err
-	}
-	return &graph.PosError{Pos: pos, Err: err}
 }

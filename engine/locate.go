@@ -68,14 +68,11 @@ func (j *job) localFile(dir string) error {
 	case "-":
 		return j.stdinFile()
 	case "":
-		for _, name := range buildFiles {
-			if isFile(filepath.Join(dir, name)) {
-				err := j.buildFile(filepath.Join(dir, name))
-				j.shownFile = filepath.Join(j.req.Context, name)
-				return err
-			}
+		file, err := findBuildFile(dir)
+		if err != nil {
+			return inputErrorf("%w: name the build file with -f", err)
 		}
-		return inputErrorf("no Dockerfile or Containerfile in %s: name the build file with -f", j.req.Context)
+		return j.buildFile(filepath.Join(j.req.Context, filepath.Base(file)))
 	}
 	if isFile(j.req.File) {
 		return j.buildFile(j.req.File)

@@ -21,7 +21,8 @@ type Request struct {
 	// zstd too) is the context, anything else is the build file.
 	Stdin io.Reader
 	// File is the build file, relative to the working directory as the docker CLI
-	// has it; empty looks for Dockerfile, then Containerfile in the context;
+	// has it; empty looks in the context for ZImagefile (or a single
+	// ZImagefile.<suffix>), then Dockerfile, then Containerfile;
 	// "-" reads it from Stdin.
 	File string
 	// Target is the stage to build; empty is the last one.

@@ -42,7 +42,7 @@ func TestBadRequests(t *testing.T) {
 		"no context":        {Request{}, "no build context given: name a directory, a URL or - for standard input"},
 		"missing context":   {Request{Context: "nosuch"}, "build context nosuch does not exist"},
 		"file as context":   {Request{Context: "big"}, "build context big is a file: send an archive on standard input (zlayer build - < big), or name a directory"},
-		"no build file":     {Request{Context: "empty"}, "no Dockerfile or Containerfile in empty: name the build file with -f"},
+		"no build file":     {Request{Context: "empty"}, "no ZImagefile, Dockerfile or Containerfile in empty: name the build file with -f"},
 		"missing file":      {with(func(r *Request) { r.File = "nosuch" }), "build file nosuch does not exist"},
 		"file in context":   {with(func(r *Request) { r.File = "sub/Dockerfile" }), "build file sub/Dockerfile does not exist: -f is relative to the working directory, so use -f ctx/sub/Dockerfile"},
 		"directory as file": {with(func(r *Request) { r.File = "ctx" }), "build file ctx is a directory: name the file in it"},

@@ -28,7 +28,7 @@ func TestEngineContextDirectory(t *testing.T) {
 	}
 	dir := files{"Containerfile": "FROM scratch\nCOPY nosuch /\n", "Dockerfile": "FROM scratch\nCOPY a /\n", "a": "1"}.dir(t)
 	same(t, "Dockerfile before Containerfile", buildFiles(t, e, engine.Request{Context: dir}), files{"a": "1"})
-	mustBeInput(t, buildFails(t, e, engine.Request{Context: t.TempDir()}), "no Dockerfile or Containerfile in")
+	mustBeInput(t, buildFails(t, e, engine.Request{Context: t.TempDir()}), "no ZImagefile, Dockerfile or Containerfile in")
 	mustBeInput(t, buildFails(t, e, engine.Request{Context: dir + "/nosuch"}), "does not exist")
 	mustBeInput(t, buildFails(t, e, engine.Request{Context: dir + "/Dockerfile"}), "is a file")
 }

@@ -1,0 +1,93 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+
+	"github.com/distribution/reference"
+	"github.com/moby/buildkit/client/llb/sourceresolver"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/zlayer-dev/zlayer/frontend"
+	"github.com/zlayer-dev/zlayer/frontend/zimage"
+	"github.com/zlayer-dev/zlayer/solver"
+)
+
+// conversion turns the build file of one unit into a Dockerfile, if it is not one.
+type conversion struct {
+	*composer
+	unit  unit
+	shown string
+
+	// text is the build file.
+	text []byte
+	// builds are the nested builds of a ZImagefile, by the names that stand for them.
+	builds map[string]zimage.Nested
+}
+
+// convert implements dockerfile.Options.Convert.
+func (c *conversion) convert(ctx context.Context, target string, text []byte) (*frontend.Text, error) {
+	c.text = text
+	if !zimage.IsZImagefile(filepath.Base(c.unit.file), text) {
+		return nil, nil
+	}
+	f, err := zimage.Parse(c.shown, text)
+	if err != nil {
+		return nil, err
+	}
+	d, err := c.dockerfileOf(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	if c.warn != nil {
+		for _, w := range d.Warnings {
+			c.warn(solver.WarningInfo{Level: 1, Short: w.Err.Error(), Pos: w.Pos, Source: text})
+		}
+	}
+	c.builds = map[string]zimage.Nested{}
+	for _, b := range d.Builds {
+		c.builds[normalName(b.Context)] = b
+	}
+	t := &frontend.Text{Original: text, Language: "YAML", Dockerfile: d.Text, Lines: d.Lines, BuildArgs: d.BuildArgs}
+	if t.Target, err = d.Target(target); err != nil {
+		return nil, inputErrorf("%s: %w", c.shown, err)
+	}
+	return t, nil
+}
+
+func (c *conversion) dockerfileOf(ctx context.Context, f *zimage.File) (*zimage.Dockerfile, error) {
+	opt := zimage.Options{
+		BuildArgs:    c.unit.args,
+		Platform:     c.unit.platform,
+		ImageWorkdir: func(ref string) (string, bool) { return c.imageWorkdir(ctx, ref) },
+	}
+	d, err := zimage.Convert(f, opt)
+	if err != nil {
+		return nil, err
+	}
+	if d.Wasm != nil {
+		return nil, fmt.Errorf("%s describes a WebAssembly build, which is not an image that can be built or built on here", c.shown)
+	}
+	return d, nil
+}
+
+// imageWorkdir is the working directory of an image, as its config has it.
+func (c *conversion) imageWorkdir(ctx context.Context, ref string) (string, bool) {
+	named, err := reference.ParseNormalizedNamed(ref)
+	if err != nil {
+		return "", false
+	}
+	_, _, config, err := c.gw.ResolveImageConfig(ctx, reference.TagNameOnly(named).String(), sourceresolver.Opt{
+		ImageOpt: &sourceresolver.ResolveImageOpt{ResolveMode: c.job.attrs["image-resolve-mode"]},
+	})
+	if err != nil {
+		return "", false
+	}
+	var img ocispecs.Image
+	if json.Unmarshal(config, &img) != nil {
+		return "", false
+	}
+	return img.Config.WorkingDir, true
+}
