@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/zlayer-dev/zlayer/graph"
 )
@@ -204,13 +206,14 @@ func (c *converter) clampKnown(pos graph.Pos) graph.Pos {
 // maxLine is the length of a line that BuildKit's Dockerfile parser still takes, with reserve.
 const maxLine = 60_000
 
-// wrapLong breaks an instruction that is too long for one line. Only between two letters or digits
-// is a continuation certain to mean nothing else.
+// wrapLong breaks an instruction that is too long for one line, where the parser joins the pieces
+// to what they were: not behind a backslash, and not before what would make a comment or nothing of
+// the next line.
 func wrapLong(text string) []string {
 	var lines []string
 	for len(text) > maxLine {
 		cut := maxLine - 1
-		for cut > 0 && !(isAlnum(text[cut-1]) && isAlnum(text[cut])) {
+		for cut > 0 && !canBreak(text, cut) {
 			cut--
 		}
 		if cut == 0 {
@@ -220,6 +223,14 @@ func wrapLong(text string) []string {
 		text = text[cut:]
 	}
 	return append(lines, text)
+}
+
+func canBreak(text string, at int) bool {
+	if !utf8.RuneStart(text[at]) || text[at-1] == '\\' {
+		return false
+	}
+	next, _ := utf8.DecodeRuneInString(text[at:])
+	return next != '#' && !unicode.IsSpace(next)
 }
 
 func isAlnum(c byte) bool {

@@ -25,6 +25,8 @@ func IsZImagefile(name string, head []byte) bool {
 	base := filepath.Base(filepath.FromSlash(name))
 	lower := strings.ToLower(base)
 	switch {
+	case isIgnoreFile(base):
+		return false
 	case base == FileName || strings.HasPrefix(base, FileName+"."):
 		return true
 	case strings.HasSuffix(lower, ".yml") || strings.HasSuffix(lower, ".yaml"):
@@ -37,6 +39,9 @@ func IsZImagefile(name string, head []byte) bool {
 	}
 	return strings.HasPrefix(base, FileName) || looksLikeOne(head)
 }
+
+// isIgnoreFile reports whether a file says what a build file called like it does not see.
+func isIgnoreFile(name string) bool { return strings.HasSuffix(name, ".dockerignore") }
 
 // looksLikeOne looks for a key of the format in the first line that is no comment.
 func looksLikeOne(head []byte) bool {
@@ -73,7 +78,7 @@ func Find(dir string) (string, error) {
 	}
 	var found []string
 	for _, e := range entries {
-		if suffix, ok := strings.CutPrefix(e.Name(), FileName+"."); ok && suffix != "" && !e.IsDir() && suffix != "dockerignore" {
+		if suffix, ok := strings.CutPrefix(e.Name(), FileName+"."); ok && suffix != "" && !e.IsDir() && !isIgnoreFile(e.Name()) {
 			found = append(found, e.Name())
 		}
 	}

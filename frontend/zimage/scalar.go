@@ -289,7 +289,7 @@ func labelName(name string) string {
 // command is a command line: a text for the shell, or a list for the exec form.
 func command(what string, emptyList bool) kind[*Command] {
 	argv := list(what, item("an argument of "+what, false))
-	exec := schema{"type": "array", "items": stringSchema()}
+	exec := schema{"type": "array", "items": schema{"type": []any{"string", "number", "boolean", "null"}}}
 	if !emptyList {
 		exec["minItems"] = 1
 	}
@@ -369,7 +369,7 @@ func duration(what string) kind[*Duration] {
 func ports() kind[[]String] {
 	const what = "expose"
 	l := list(what, item(what, true))
-	port := schema{"type": []any{"integer", "string"}, "minimum": 1, "maximum": 65535, "pattern": `^\d+(/(tcp|udp|sctp))?$`}
+	port := schema{"type": []any{"integer", "string"}, "minimum": 1, "maximum": 65535, "pattern": `^\d+(/([tT][cC][pP]|[uU][dD][pP]|[sS][cC][tT][pP]))?$`}
 	return kind[[]String]{
 		decode: func(d *decoder, n *yaml.Node) ([]String, bool) {
 			var all []String

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+	"strings"
 )
 
 // schema is a JSON Schema, or a part of one.
@@ -18,6 +19,11 @@ const schemaID = "https://raw.githubusercontent.com/zlayer-dev/zlayer/main/docs/
 // at once, such as stages that do not exist, it lets pass.
 func Schema() []byte {
 	s := fileTable().schema()
+	defs := schema{}
+	for name, sub := range s["properties"].(schema) {
+		s["properties"].(schema)[name] = hoist(sub, defs)
+	}
+	s["$defs"] = defs
 	s["$schema"] = "https://json-schema.org/draft/2020-12/schema"
 	s["$id"] = schemaID
 	s["title"] = "ZImagefile"
@@ -31,11 +37,35 @@ func Schema() []byte {
 	return b.Bytes()
 }
 
+// hoist moves the descriptions of mappings to the definitions and leaves references.
+func hoist(v any, defs schema) any {
+	switch v := v.(type) {
+	case []any:
+		out := make([]any, len(v))
+		for i, e := range v {
+			out[i] = hoist(e, defs)
+		}
+		return out
+	case schema:
+		out := schema{}
+		for k, e := range v {
+			out[k] = hoist(e, defs)
+		}
+		if title, ok := out["title"].(string); ok {
+			name := title[strings.LastIndexByte(title, ' ')+1:]
+			defs[name] = out
+			return schema{"$ref": "#/$defs/" + name}
+		}
+		return out
+	}
+	return v
+}
+
 // schema describes the mappings of the table.
 func (t *table[O]) schema() schema {
 	props := schema{}
 	var required []any
-	s := schema{"type": "object", "additionalProperties": false, "properties": props}
+	s := schema{"title": t.what, "type": "object", "additionalProperties": false, "properties": props}
 	for _, m := range t.members {
 		p := schema{"description": m.doc}
 		if m.required {

@@ -127,7 +127,9 @@ func (c *converter) flag(name string, s String, value string) string {
 	return " --" + name + "=" + flagEscaper.Replace(value)
 }
 
-var flagEscaper = strings.NewReplacer(`\`, `\\`, `"`, `\"`, `'`, `\'`, " ", `\ `, "\t", "\\\t")
+// flagEscaper escapes for two readers: the one that takes flags apart, and the one that looks for
+// heredocs, for which a dollar sign is more than itself.
+var flagEscaper = strings.NewReplacer(`\`, `\\`, `"`, `\"`, `'`, `\'`, "$", `\$`, " ", `\ `, "\t", "\\\t")
 
 // escapeInner keeps BuildKit from expanding what it expands without quotes around.
 func escapeInner(s string) string { return innerEscaper.Replace(s) }
