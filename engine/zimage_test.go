@@ -61,16 +61,16 @@ func TestZImagefileNests(t *testing.T) {
 	if len(ran) != 3 {
 		t.Errorf("ran %v, want three steps: the base is built once", ran)
 	}
-	for context_, want := range map[string]string{
+	for dir, want := range map[string]string{
 		"loop/a":  "loop/b/ZImagefile:1:8: builds nest each other in a circle: loop/a/ZImagefile:1:8 -> loop/b/ZImagefile:1:8, and back to loop/a/ZImagefile",
 		"self":    "self/ZImagefile:1:8: builds nest each other in a circle: self/ZImagefile:1:8, and back to self/ZImagefile",
 		"gone":    "gone/ZImagefile:1:8: build context ../nosuch does not exist: it is relative to the build context, gone",
 		"outside": "outside/ZImagefile:1:8: /etc",
 		"fails":   "fails/ZImagefile:4:5: process \"/bin/sh -c exit 7\" did not complete successfully: exit code: 7",
 	} {
-		_, err := e.Build(context.Background(), Request{Context: context_})
+		_, err := e.Build(context.Background(), Request{Context: dir})
 		if err == nil || !strings.HasPrefix(err.Error(), want) {
-			t.Errorf("%s:\ngot  %v\nwant %s", context_, err, want)
+			t.Errorf("%s:\ngot  %v\nwant %s", dir, err, want)
 		}
 	}
 }

@@ -294,7 +294,7 @@ func TestEngineUnreadableFile(t *testing.T) {
 		if err := unix.Mount("/proc/self/clear_refs", closed, "", unix.MS_BIND, ""); err != nil {
 			unavailable(t, "mounting: %v", err)
 		}
-		defer unix.Unmount(closed, unix.MNT_DETACH)
+		defer func() { _ = unix.Unmount(closed, unix.MNT_DETACH) }()
 	}
 	mustBeInput(t, buildFails(t, e, engine.Request{Context: dir}), "reading a local directory: read "+closed)
 }

@@ -134,7 +134,7 @@ func TestEngineDiskFull(t *testing.T) {
 	if err := unix.Mount("tmpfs", small, "tmpfs", 0, "size=512k"); err != nil {
 		unavailable(t, "mounting a small tmpfs: %v", err)
 	}
-	defer unix.Unmount(small, unix.MNT_DETACH)
+	defer func() { _ = unix.Unmount(small, unix.MNT_DETACH) }()
 	dir := files{"Dockerfile": "FROM busybox\n"}.dir(t)
 	for _, kind := range []engine.OutputType{engine.OutputOCI, engine.OutputDocker, engine.OutputTar} {
 		dest := filepath.Join(small, string(kind))

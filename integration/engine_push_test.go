@@ -186,7 +186,7 @@ func TestEngineLoad(t *testing.T) {
 	// A build that fails does not leave a docker waiting.
 	loaded = fakeDocker(t, "cat > FILE; echo end >> FILE")
 	broken := files{"Dockerfile": "FROM busybox\nRUN exit 3\n"}.dir(t)
-	buildFails(t, e, engine.Request{Context: broken, Load: true})
+	_ = buildFails(t, e, engine.Request{Context: broken, Load: true})
 	if _, err := os.Stat(loaded); err == nil {
 		t.Error("docker was started for a failed build")
 	}

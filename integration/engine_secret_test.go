@@ -22,6 +22,7 @@ import (
 	"golang.org/x/crypto/ssh/agent"
 
 	"github.com/zlayer-dev/zlayer/engine"
+	"github.com/zlayer-dev/zlayer/graph"
 )
 
 // useSecrets reads secrets in every way and shows the sum, never the value.
@@ -51,9 +52,11 @@ func TestEngineSecrets(t *testing.T) {
 		}
 	}
 	dump := dumpEvents(t, &rec) + fmt.Sprintf("%+v", res)
-	if g, err := json.Marshal(res.Graph); err == nil {
-		dump += string(g)
+	var g bytes.Buffer
+	if err := graph.JSON(&g, res.Graph); err != nil {
+		t.Fatal(err)
 	}
+	dump += g.String()
 	s, err := e.Store()
 	if err != nil {
 		t.Fatal(err)

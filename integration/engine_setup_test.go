@@ -259,30 +259,6 @@ func (r *recorder) sink(ev solver.Event) {
 	r.events = append(r.events, ev)
 }
 
-// ran lists the steps of stages that ran, with the name of each.
-func (r *recorder) ran() []string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var names []string
-	for _, ev := range r.events {
-		if ev.Kind == solver.StepDone && ev.Stage != nil && !ev.Step.Cached {
-			names = append(names, ev.Step.Name)
-		}
-	}
-	return names
-}
-
-// ranWith counts the steps that ran whose name holds the text.
-func (r *recorder) ranWith(text string) int {
-	n := 0
-	for _, name := range r.ran() {
-		if strings.Contains(name, text) {
-			n++
-		}
-	}
-	return n
-}
-
 // output is what the steps printed.
 func (r *recorder) output() string {
 	r.mu.Lock()

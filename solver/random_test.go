@@ -374,7 +374,7 @@ func (a *adder) run(t *testing.T, ctx context.Context, s solver.Solver) *solve {
 	b.start(ctx, s, a.graph)
 	<-b.done
 	synctest.Wait() // the last reports
-	b.wait()
+	_ = b.wait()
 	return b
 }
 

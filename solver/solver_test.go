@@ -232,7 +232,7 @@ func TestCancel(t *testing.T) {
 			}
 			why := errors.New("interrupted")
 			cancel(why)
-			if err := s.wait(); err != why {
+			if err := s.wait(); !errors.Is(err, why) {
 				t.Errorf("got %v, want %v", err, why)
 			}
 			equal(t, "ends", s.ends(), map[string]string{"a": "skipped", "b": "skipped"})

@@ -168,7 +168,8 @@ func TestKilledWriter(t *testing.T) {
 			note()
 		}
 		// It writes on while we count: the kill comes anywhere in the next part.
-		for spin := rand.N(2_000_000); spin > 0; spin-- {
+		for spin := rand.N(2_000_000); spin > 0; {
+			spin--
 		}
 		if err := cmd.Process.Kill(); err != nil {
 			t.Fatal(err)

@@ -130,9 +130,9 @@ func TestDamageIsSeen(t *testing.T) {
 			case "manifest":
 				damage(t, s, d.Digest)
 			case "cut-off layer":
-				os.Truncate(layer, 10)
+				truncate(t, layer, 10)
 			case "longer layer":
-				os.Truncate(layer, m.Layers[1].Size+1)
+				truncate(t, layer, m.Layers[1].Size+1)
 			case "missing layer":
 				os.Remove(layer)
 				want = ErrMissing
@@ -188,5 +188,12 @@ func TestInspect(t *testing.T) {
 	}
 	if _, err := json.Marshal(in); err != nil {
 		t.Error(err)
+	}
+}
+
+func truncate(t *testing.T, name string, size int64) {
+	t.Helper()
+	if err := os.Truncate(name, size); err != nil {
+		t.Fatal(err)
 	}
 }

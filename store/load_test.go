@@ -85,7 +85,7 @@ func TestLoadRefuses(t *testing.T) {
 	}
 	var zeros bytes.Buffer
 	zw := gzip.NewWriter(&zeros)
-	zw.Write(makeTar(t, tarEntry{name: "big", text: strings.Repeat("\x00", 4<<20)}))
+	_, _ = zw.Write(makeTar(t, tarEntry{name: "big", text: strings.Repeat("\x00", 4<<20)}))
 	zw.Close()
 	deep := manifest
 	nested := []tarEntry{}
@@ -155,7 +155,7 @@ func TestLoadDockerArchive(t *testing.T) {
 	s, ctx := openStore(t), context.Background()
 	var gz bytes.Buffer
 	zw := gzip.NewWriter(&gz)
-	io.WriteString(zw, "second")
+	_, _ = io.WriteString(zw, "second")
 	zw.Close()
 	config := toJSON(t, ocispecs.Image{
 		Platform: ocispecs.Platform{OS: "linux", Architecture: "amd64"},
@@ -203,10 +203,6 @@ func TestLoadPartialIndex(t *testing.T) {
 	amd64, m1 := smallImage(t, "one")
 	_, m2 := smallImage(t, "two")
 	riscv, m3 := smallImage(t, "three")
-	att := descriptor(ocispecs.MediaTypeImageManifest, m2)
-	att.Annotations = map[string]string{
-		"vnd.docker.reference.type": "attestation-manifest", "vnd.docker.reference.digest": digest.FromString(m2).String(),
-	}
 	manifest := func(m string) ocispecs.Descriptor { return descriptor(ocispecs.MediaTypeImageManifest, m) }
 	for _, tt := range []struct {
 		name    string

@@ -177,7 +177,7 @@ func TestPushMountsRefused(t *testing.T) {
 		case r.URL.Path == "/token" && strings.Contains(r.URL.RawQuery, "private"):
 			return status(403, "DENIED")(w, r)
 		case r.URL.Path == "/token":
-			io.WriteString(w, `{"token":"t"}`)
+			_, _ = io.WriteString(w, `{"token":"t"}`)
 			return true
 		case r.Header.Get("Authorization") != "Bearer t":
 			w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="http://%s/token",service="test"`, reg.host))

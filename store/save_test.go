@@ -124,7 +124,7 @@ func TestSaveAndLoad(t *testing.T) {
 	gz := func(b []byte) []byte {
 		var buf bytes.Buffer
 		w := gzip.NewWriter(&buf)
-		w.Write(b)
+		_, _ = w.Write(b)
 		w.Close()
 		return buf.Bytes()
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -65,8 +66,7 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	got := 0
 	var exit *exec.ExitError
 	if err := ts.Exec(args[1], args[2:]...); err != nil {
-		var ok bool
-		if exit, ok = err.(*exec.ExitError); !ok {
+		if !errors.As(err, &exit) {
 			ts.Fatalf("%v", err)
 		}
 		got = exit.ExitCode()

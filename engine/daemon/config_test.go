@@ -94,6 +94,7 @@ func unwrapAll(err error) error {
 		if !ok {
 			return err
 		}
+		//nolint:errorlint // what is wanted is the chain's link itself
 		if _, isPath := err.(*os.PathError); isPath {
 			return err
 		}

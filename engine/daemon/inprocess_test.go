@@ -5,6 +5,7 @@ package daemon
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,7 +22,7 @@ func TestInProcess(t *testing.T) {
 	if err := build(t.Context(), c, runState("echo in process")); err != nil {
 		t.Error(err)
 	}
-	if _, err := Status(t.Context(), cfg); err != ErrNotRunning {
+	if _, err := Status(t.Context(), cfg); !errors.Is(err, ErrNotRunning) {
 		t.Errorf("Status: %v: the private engine looks like a shared daemon", err)
 	}
 	if err := c.Close(); err != nil {

@@ -5,6 +5,7 @@ package daemon
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -158,7 +159,7 @@ func testConfig(t *testing.T) Config {
 
 func stopDaemon(t *testing.T, cfg Config) {
 	t.Helper()
-	if err := Stop(context.Background(), cfg); err != nil && err != ErrNotRunning {
+	if err := Stop(context.Background(), cfg); err != nil && !errors.Is(err, ErrNotRunning) {
 		t.Errorf("stopping: %v", err)
 	}
 	noLeaks(t, cfg.StateDir)

@@ -27,7 +27,7 @@ const (
 	Quiet   Mode = "quiet"
 )
 
-// ErrNoTerminal: mode TTY was asked for and the output is not a terminal.
+// ErrNoTerminal says that mode TTY was asked for and the output is not a terminal.
 var ErrNoTerminal = errors.New("standard error is not a terminal: use plain or auto")
 
 // View shows a build while it runs and remembers what is needed to report its
