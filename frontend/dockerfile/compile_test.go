@@ -3,6 +3,8 @@ package dockerfile
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -309,6 +311,17 @@ func TestUnknownCapability(t *testing.T) {
 func FuzzParseFile(f *testing.F) {
 	for _, c := range compileCases {
 		f.Add(c.text)
+	}
+	seeds, err := filepath.Glob("../../integration/testdata/*/*/Dockerfile")
+	if err != nil || len(seeds) < 200 {
+		f.Fatalf("found %d seeds in the corpus of the integration tests, want hundreds (%v)", len(seeds), err)
+	}
+	for _, name := range seeds {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(string(text))
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		gw := newGateway(t, map[string]string{"Dockerfile": text, "one": "1"}, nil)
