@@ -95,13 +95,14 @@ func (j *job) solve(ctx context.Context, c *client.Client, touched func()) (*Res
 	tracker := &solver.Tracker{Events: sink}
 	var buildErr error
 	run := func(ctx context.Context, gw gwclient.Client) (*gwclient.Result, error) {
+		gw = j.client(gw)
 		f := dockerfile.Frontend{Options: newComposer(j, gw, func(w solver.WarningInfo) {
 			sink(solver.Event{Kind: solver.Warning, Time: time.Now(), Warning: &w})
 		}).options(), Solve: func(ctx context.Context, req dockerfile.SolveRequest) ([]gwclient.Reference, error) {
 			res.Graph = req.Graph
 			return j.solveGraph(ctx, req, tracker)
 		}}
-		r, err := f.Build(ctx, &frontend.Files{Client: gw, Dirs: j.dirs})
+		r, err := f.Build(ctx, gw)
 		buildErr = err
 		return r, err
 	}
@@ -148,6 +149,12 @@ func (j *job) sink(res *Result) solver.Sink {
 			j.req.Events(ev)
 		}
 	}
+}
+
+// client is the gateway as frontends see it: build files come from the disk, names
+// of images as the pull mode has them.
+func (j *job) client(gw gwclient.Client) gwclient.Client {
+	return &frontend.Files{Client: j.imageMemo(gw), Dirs: j.dirs}
 }
 
 func (j *job) solveGraph(ctx context.Context, req dockerfile.SolveRequest, tracker *solver.Tracker) ([]gwclient.Reference, error) {
@@ -226,7 +233,7 @@ func (j *job) gateway(ctx context.Context, f gwclient.BuildFunc) error {
 		}
 		var buildErr error
 		_, err := c.Build(ctx, j.solveOpt(), product, func(ctx context.Context, gw gwclient.Client) (*gwclient.Result, error) {
-			r, err := f(ctx, &frontend.Files{Client: gw, Dirs: j.dirs})
+			r, err := f(ctx, j.client(gw))
 			buildErr = err
 			return r, err
 		}, nil)

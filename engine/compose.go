@@ -87,7 +87,11 @@ func (c *composer) options() dockerfile.Options {
 		args:     j.req.BuildArgs,
 		platform: j.attrs["platform"],
 	}
-	return c.optionsFor(u, j.dirs, j.shownFile, nil)
+	o := c.optionsFor(u, j.dirs, j.shownFile, nil)
+	// Answers and metadata name the outermost file as BuildKit's own frontend does;
+	// errors and events get the user's name for it on their way out.
+	o.Name = ""
+	return o
 }
 
 // optionsFor is how a unit is compiled; chain is the way to it.
@@ -103,6 +107,9 @@ func (c *composer) optionsFor(u unit, dirs map[string]string, shown string, chai
 			return name
 		},
 		Nested: func(ctx context.Context, ref dockerfile.Reference) (*graph.Stage, error) {
+			if len(chain) == 0 {
+				ref.Pos = c.job.shown(ref.Pos)
+			}
 			n, ok, err := c.nestedUnit(u, conv, ref, len(chain) == 0)
 			if !ok || err != nil {
 				return nil, err

@@ -89,4 +89,16 @@ func TestEnginePull(t *testing.T) {
 			t.Errorf("pull %q: got %q", mode, x)
 		}
 	}
+	last := got(engine.PullDefault)
+	push("unseen")
+	l.ResetRequests()
+	if x := got(engine.PullNever); x != last {
+		t.Errorf("pull never: got %q, want %q", x, last)
+	}
+	if asked := l.Requests(); len(asked) > 0 {
+		t.Errorf("pull never asked the registry for %v", asked)
+	}
+	stranger := l.Ref("lab/single")
+	other := files{"Dockerfile": "FROM " + stranger + "\n"}.dir(t)
+	mustSay(t, buildFails(t, e, engine.Request{Context: other, Pull: engine.PullNever}), stranger+" has not been pulled for this platform before")
 }
