@@ -74,10 +74,11 @@ type buildCase struct {
 	// Needs are images of the lab that are made on demand.
 	Needs []string `yaml:"needs"`
 
-	// Fails is a part of the error message that the build must end with.
-	// EngineFails is that of the engine's message, where its words are others.
-	Fails       string `yaml:"fails"`
-	EngineFails string `yaml:"engine-fails"`
+	// Fails is a part of the error message that the reference must end with.
+	Fails string `yaml:"fails"`
+	// EngineOnly keeps the case from BuildKit's frontend, which has no way to be
+	// asked for such a thing.
+	EngineOnly bool `yaml:"engine-only"`
 	// Differs are the differences from the reference that are accepted.
 	Differs []difference `yaml:"differs"`
 }
@@ -102,8 +103,9 @@ type madeFile struct {
 	Hardlink string `yaml:"hardlink"`
 	Fifo     bool   `yaml:"fifo"`
 	Content  string `yaml:"content"`
-	// Repeat writes the content that many times; 0 is once.
-	Repeat int `yaml:"repeat"`
+	// Repeat writes Fill after the content, that many times.
+	Fill   string `yaml:"fill"`
+	Repeat int    `yaml:"repeat"`
 	// Mode is octal; empty is 0644, 0755 for a directory.
 	Mode string `yaml:"mode"`
 	// Tar makes an archive with these entries, Compress says how it is packed:

@@ -63,19 +63,15 @@ func (c *buildCase) compareAspects(t *testing.T, subject string, got, want map[s
 	}
 }
 
-// expect fails the test if the build did not end as the case says.
-func (c *buildCase) expect(t *testing.T, who string, got outcome) {
+// expect fails the test if the reference did not end as the case says.
+func (c *buildCase) expect(t *testing.T, want outcome) {
 	t.Helper()
-	want := c.Fails
-	if who == subjectEngine && c.EngineFails != "" {
-		want = c.EngineFails
-	}
 	switch {
-	case want == "" && got.err != nil:
-		t.Errorf("%s: %s", who, got.errorAspect())
-	case want != "" && got.err == nil:
-		t.Errorf("%s: the build went well, want a failure with %q", who, want)
-	case want != "" && !strings.Contains(got.err.Error(), want):
-		t.Errorf("%s: got error %q, want one with %q", who, got.err, want)
+	case c.Fails == "" && want.err != nil:
+		t.Errorf("reference: %s", want.errorAspect())
+	case c.Fails != "" && want.err == nil:
+		t.Errorf("reference: the build went well, want a failure with %q", c.Fails)
+	case c.Fails != "" && !strings.Contains(want.err.Error(), c.Fails):
+		t.Errorf("reference: got error %q, want one with %q", want.err, c.Fails)
 	}
 }

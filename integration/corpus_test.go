@@ -1,16 +1,16 @@
 package integration
 
 import (
+	"context"
 	"sync"
 	"testing"
 
+	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/frontend/dockerfile/builder"
 
 	"github.com/zlayer-dev/zlayer/frontend/dockerfile"
 	"github.com/zlayer-dev/zlayer/integration/lab/labtest"
 )
-
-const goldenFile = "error.txt"
 
 // bound limits how many cases are built at once: the daemon is shared, and a case that waits for
 // many others is hard to understand when it fails.
@@ -49,23 +49,29 @@ func (c *buildCase) differential(t *testing.T) {
 		byEngine = w.buildEngine(ctx, t)
 		byEngine.calls = w.askEngine(ctx, t)
 	}
-	want := w.buildReference(ctx, t, bk)
-	want.calls = w.ask(ctx, t, bk, reference(c.ReferenceAttrs), c.ReferenceCrashes)
-	for _, name := range c.ReferenceCrashes {
+	want, inClient := w.references(ctx, t, bk, got)
+	c.expect(t, want)
+	c.compareFrontend(t, got, want, inClient)
+	if c.forEngine() {
+		c.compareEngine(t, byEngine, want, inClient)
+	}
+}
+
+// references builds the case with BuildKit's frontend: with the daemon's own, and, if somebody asks
+// for it, with the same in the client. Calls that it cannot be asked are taken over from got.
+func (w *workspace) references(ctx context.Context, t *testing.T, bk *client.Client, got outcome) (want outcome, inClient func() outcome) {
+	t.Helper()
+	want = w.buildReference(ctx, t, bk)
+	want.calls = w.ask(ctx, t, bk, reference(w.ReferenceAttrs), w.ReferenceCrashes)
+	for _, name := range w.ReferenceCrashes {
 		if err := got.calls[name].err; err != nil {
 			t.Errorf("%s: got %v, want an answer", name, err)
 		}
 		want.calls[name] = got.calls[name]
 	}
-
-	c.expect(t, "reference", want)
-	inClient := sync.OnceValue(func() outcome {
+	return want, sync.OnceValue(func() outcome {
 		o := w.build(ctx, t, bk, builder.Build)
-		o.calls = w.ask(ctx, t, bk, builder.Build, c.ReferenceCrashes)
+		o.calls = w.ask(ctx, t, bk, builder.Build, w.ReferenceCrashes)
 		return o
 	})
-	c.compareFrontend(t, got, want, inClient)
-	if c.forEngine() {
-		c.compareEngine(t, byEngine, want, inClient)
-	}
 }

@@ -104,7 +104,7 @@ func (f madeFile) make(root string) error {
 }
 
 func (f madeFile) bytes() []byte {
-	return bytes.Repeat([]byte(f.Content), max(f.Repeat, 1))
+	return append([]byte(f.Content), bytes.Repeat([]byte(f.Fill), f.Repeat)...)
 }
 
 // mode translates octal with set-id and sticky bits to Go's.

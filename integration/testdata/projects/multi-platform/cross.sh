@@ -1,0 +1,3 @@
+#!/bin/sh
+echo "#!program for $1"
+echo "on $(uname -s)"
