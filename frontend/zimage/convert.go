@@ -528,10 +528,10 @@ func (c *converter) tail(st *stageState, m *Meta) {
 		c.line(m.StopSignal.Pos, "STOPSIGNAL "+m.StopSignal.Value)
 	}
 	if m.Entrypoint != nil {
-		c.line(m.Entrypoint.Pos, "ENTRYPOINT "+oneLineCommand(m.Entrypoint))
+		c.line(m.Entrypoint.Pos, "ENTRYPOINT "+oneLineCommand(m.Entrypoint, true))
 	}
 	if m.Cmd != nil {
-		c.line(m.Cmd.Pos, "CMD "+oneLineCommand(m.Cmd))
+		c.line(m.Cmd.Pos, "CMD "+oneLineCommand(m.Cmd, true))
 	}
 }
 
@@ -558,7 +558,7 @@ func (c *converter) healthcheck(h *Healthcheck) {
 	if h.Retries != nil {
 		text += " --retries=" + h.Retries.Value
 	}
-	c.line(h.Pos, text+" CMD "+oneLineCommand(h.Cmd))
+	c.line(h.Pos, text+" CMD "+oneLineCommand(h.Cmd, false))
 }
 
 // dockerNames gives every stage a name that Dockerfiles allow: its own if possible.

@@ -59,6 +59,9 @@ func tidy(n *yaml.Node, depth int) {
 	if depth > maxDepth {
 		return
 	}
+	if n.Tag == "!!merge" {
+		n.Tag = "" // the key says it, and the encoder would say it again
+	}
 	if n.Kind == yaml.ScalarNode && n.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle) != 0 {
 		if plainStyle(n.Value) {
 			n.Style = 0
@@ -77,7 +80,9 @@ func plainStyle(s string) bool {
 		return false
 	}
 	for i := range len(s) {
-		if c := s[i]; !isAlnum(c) && (i == 0 || strings.IndexByte("_-./", c) < 0) {
+		c := s[i]
+		inside := i > 0 && strings.IndexByte("_-.", c) >= 0 || i > 0 && i+1 < len(s) && (c == ':' || c == '@') && isAlnum(s[i+1])
+		if !isAlnum(c) && c != '/' && !inside {
 			return false
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,6 +23,10 @@ import (
 // arguments that the Dockerfile declares only after it, and their metadata at their end.
 func FromDockerfile(name string, text []byte) (*File, error) {
 	r := &reverser{decoder: &decoder{name: name, text: text, lines: 1 + bytes.Count(text, []byte("\n"))}}
+	if line, col, bad := invalidUTF8(text); bad || bytes.IndexByte(text, 0) >= 0 {
+		r.errorf(graph.Pos{Line: line, Column: col}, "the Dockerfile is not UTF-8 text, which a ZImagefile has to be")
+		return nil, r.err()
+	}
 	ast, err := parser.Parse(bytes.NewReader(text))
 	if err != nil {
 		return nil, r.syntax(err)
@@ -61,9 +66,14 @@ func FromDockerfile(name string, text []byte) (*File, error) {
 type reverser struct {
 	*decoder
 	escape rune
-	names  []string        // of the stages
-	global map[string]bool // arguments before the first FROM
+	names  []string // of the stages
+	// windows says which stages before are of Windows, where paths can have a drive.
+	windows []bool
+	global  map[string]bool // arguments before the first FROM
 }
+
+// parsePrefix is what a position says better.
+var parsePrefix = regexp.MustCompile(`^dockerfile parse error on line \d+: `)
 
 // syntax gives BuildKit's parse error the form of ours.
 func (r *reverser) syntax(err error) error {
@@ -72,10 +82,7 @@ func (r *reverser) syntax(err error) error {
 	if errors.As(err, &el) && len(el.Locations) > 0 && len(el.Locations[0]) > 0 {
 		line = el.Locations[0][0].Start.Line
 	}
-	for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(inner) {
-		err = inner
-	}
-	r.errorf(graph.Pos{Line: line}, "parsing the Dockerfile: %w", err)
+	r.errorf(graph.Pos{Line: line}, "parsing the Dockerfile: %s", parsePrefix.ReplaceAllString(err.Error(), ""))
 	return r.err()
 }
 
@@ -193,6 +200,8 @@ func (r *reverser) stage(s *instructions.Stage, i int) *Stage {
 	if s.Platform != "" {
 		st.Platform = &String{Value: s.Platform, Pos: pos}
 	}
+	parent := slices.Index(r.names[:i], base)
+	r.windows = append(r.windows, strings.HasPrefix(s.Platform, "windows") || windowsImage(base) || parent >= 0 && r.windows[parent])
 	b := &stageBuilder{reverser: r, Stage: st, index: i, set: map[string]bool{}}
 	for _, cmd := range s.Commands {
 		b.command(cmd)

@@ -122,10 +122,10 @@ func (b *stageBuilder) copy(pos graph.Pos, c *instructions.CopyCommand) {
 	if c.From != "" {
 		from, stage := b.source(c.From)
 		s.From = &String{Value: from, Pos: pos}
-		if stage {
+		if stage >= 0 {
 			// In a Dockerfile, paths in stages start at the root.
 			for i := range sources {
-				if v := sources[i].Value; !strings.HasPrefix(v, "/") {
+				if v := sources[i].Value; !absolute(v, b.windows[stage]) {
 					sources[i].Value = "/" + v
 				}
 			}
@@ -135,17 +135,17 @@ func (b *stageBuilder) copy(pos graph.Pos, c *instructions.CopyCommand) {
 	b.step(s)
 }
 
-// source is what a --from names, and whether that is a stage.
-func (b *stageBuilder) source(from string) (string, bool) {
+// source is what a --from names, and the number of the stage if that is one, else -1.
+func (b *stageBuilder) source(from string) (string, int) {
 	if i, err := strconv.Atoi(from); err == nil && i >= 0 && i < b.index {
-		return b.names[i], true
+		return b.names[i], i
 	}
-	for _, name := range b.names[:b.index] {
+	for i, name := range b.names[:b.index] {
 		if strings.EqualFold(name, from) {
-			return name, true
+			return name, i
 		}
 	}
-	return from, false
+	return from, -1
 }
 
 func (b *stageBuilder) add(pos graph.Pos, c *instructions.AddCommand) {

@@ -99,11 +99,12 @@ func (c *converter) heredoc(s *Step, instruction string, lines []string, own int
 
 // fitsLine reports whether a text can follow RUN as it is.
 func fitsLine(s string) bool {
-	if s != strings.TrimSpace(s) || strings.ContainsAny(s, "\n\r") || strings.Contains(s, "<<") ||
-		strings.HasPrefix(s, "--") || strings.HasSuffix(s, `\`) || len(s) > maxLine-1000 {
-		return false
-	}
-	return !looksLikeJSON(s)
+	return singleLine(s) && !strings.Contains(s, "<<") && !strings.HasPrefix(s, "--")
+}
+
+// singleLine reports whether a text can be the rest of a line, and is a text for the shell there.
+func singleLine(s string) bool {
+	return s == strings.TrimSpace(s) && !strings.ContainsAny(s, "\n\r") && !strings.HasSuffix(s, `\`) && !looksLikeJSON(s)
 }
 
 // trimBlanks removes blanks around a text for the shell, unless one of them is escaped.
@@ -122,14 +123,15 @@ func looksLikeJSON(s string) bool {
 }
 
 // oneLineCommand writes a command line where there are no heredocs. What cannot follow the
-// instruction as it is becomes the exec form of the default shell.
-func oneLineCommand(cmd *Command) string {
+// instruction as it is becomes the exec form of the default shell. flags says that the instruction
+// takes what begins with two dashes for its own.
+func oneLineCommand(cmd *Command, flags bool) string {
 	if cmd.Exec != nil {
 		return jsonList(cmd.Exec)
 	}
 	text := strings.TrimRight(cmd.Shell, "\n")
 	text = trimBlanks(text)
-	if fitsLine(text) {
+	if singleLine(text) && !(flags && strings.HasPrefix(text, "--")) {
 		return text
 	}
 	return jsonList([]string{"/bin/sh", "-c", text})
