@@ -28,15 +28,16 @@ var layers = map[string][]string{
 	"frontend":            {"source", "graph"},
 	"frontend/dockerfile": {"frontend", "source", "graph"},
 	"frontend/zimage":     {"frontend", "source", "graph"},
+	"frontend/runtimes":   {"frontend", "graph"},
 	"frontend/wasm":       {"frontend", "source", "graph"},
 	"frontend/pipeline":   {"frontend", "source", "graph"},
 
-	"engine":        {"engine/daemon", "frontend", "frontend/dockerfile", "frontend/zimage", "frontend/wasm", "frontend/pipeline", "solver", "solver/memo", "store", "source", "graph"},
+	"engine":        {"engine/daemon", "frontend", "frontend/dockerfile", "frontend/zimage", "frontend/runtimes", "frontend/wasm", "frontend/pipeline", "solver", "solver/memo", "store", "source", "graph"},
 	"engine/daemon": {"graph"},
 	"cmd":           {"engine", "engine/daemon", "solver", "store", "graph"},
 
-	"integration": {"cmd", "engine", "engine/daemon", "frontend", "frontend/dockerfile", "frontend/zimage", "frontend/wasm", "frontend/pipeline", "solver", "solver/memo", "store", "source", "graph"},
-	"bench":       {"integration", "engine", "engine/daemon", "frontend", "frontend/dockerfile", "frontend/zimage", "frontend/wasm", "frontend/pipeline", "solver", "solver/memo", "store", "source", "graph"},
+	"integration": {"cmd", "engine", "engine/daemon", "frontend", "frontend/dockerfile", "frontend/zimage", "frontend/runtimes", "frontend/wasm", "frontend/pipeline", "solver", "solver/memo", "store", "source", "graph"},
+	"bench":       {"integration", "engine", "engine/daemon", "frontend", "frontend/dockerfile", "frontend/zimage", "frontend/runtimes", "frontend/wasm", "frontend/pipeline", "solver", "solver/memo", "store", "source", "graph"},
 	"examples":    {"engine"},
 }
 
