@@ -6,7 +6,6 @@ import (
 	"maps"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -15,89 +14,11 @@ import (
 )
 
 // Options are what a conversion depends on beside the file.
-type Options struct {
-	// BuildArgs are the build arguments given from outside. They are not written into the text;
-	// they are needed where a path has to be known now (see [Convert]).
-	BuildArgs map[string]string
-	// Platform, if not empty, has been asked for from outside: the platform of the file itself then
-	// gives way. The platforms of stages stay.
-	Platform string
-	// Windows says that the daemon builds Windows images. Without it, a file for Windows is refused.
-	Windows bool
-	// ImageWorkdir returns the working directory of a base image's config, if it is known. It is
-	// asked only where a stage has a relative workdir on top of an image.
-	ImageWorkdir func(ref string) (dir string, ok bool)
-}
-
 // Dockerfile is the Dockerfile that a ZImagefile stands for.
-type Dockerfile struct {
-	// Text is nil for a file in WASM mode.
-	Text []byte
-	// Lines has for each line of Text the place that it comes from, or the zero Pos.
-	Lines []graph.Pos
-	// Builds are the nested builds that the text names as named contexts.
-	Builds []Nested
-	// Stages are the stages of the file in its order; nil unless it has stages.
-	Stages []StageName
-	// BuildArgs have to be given to the build of Text on top of the user's. They hold what a
-	// Dockerfile cannot say: line feeds in the values of ENV, LABEL and ARG.
-	BuildArgs map[string]string
-	// Wasm is set for a file in WASM mode, whose other field of meaning is File.Labels.
-	Wasm *Wasm
-	// Warnings are what is odd about the file.
-	Warnings []*graph.PosError
-}
-
 // StageName says what a stage is called in the Dockerfile.
-type StageName struct {
-	Name       string // in the ZImagefile
-	Dockerfile string
-	Pos        graph.Pos
-}
-
 // Nested is a nested build that a Dockerfile needs.
-type Nested struct {
-	// Context is the named context that stands for the result.
-	Context string
-	// Stage is the stage that is based on it, "" for the only one.
-	Stage string
-	// Dir is relative to the build context of the file, "" for the context itself.
-	Dir string
-	// File is relative to Dir; "" if it has to be found.
-	File string
-	// Target is the stage of the nested build that is wanted, "" for the last one.
-	Target string
-	// Args are its build arguments.
-	Args map[string]string
-	Pos  graph.Pos
-}
-
 // Pos returns the place that a line of the text comes from; lines count from 1.
-func (d *Dockerfile) Pos(line int) graph.Pos {
-	if line < 1 || line > len(d.Lines) {
-		return graph.Pos{}
-	}
-	return d.Lines[line-1]
-}
-
 // Target returns what the stage of a ZImagefile is called in the Dockerfile. "" is the last stage.
-func (d *Dockerfile) Target(stage string) (string, error) {
-	if stage == "" {
-		return "", nil
-	}
-	var names []string
-	for _, s := range d.Stages {
-		if s.Name == stage {
-			return s.Dockerfile, nil
-		}
-		names = append(names, s.Name)
-	}
-	if names == nil {
-		return "", fmt.Errorf("there is no stage %q: the file has no stages", stage)
-	}
-	return "", fmt.Errorf("there is no stage %q%s: stages are %s", stage, didYouMean(stage, names), strings.Join(names, ", "))
-}
-
 // Convert returns the Dockerfile that a file stands for. All mistakes are reported, see [Errors].
 //
 // The order of instructions is that of the format, not of the file: ARG, ENV, WORKDIR, the steps,
@@ -445,182 +366,14 @@ func (c *converter) nested(st *stageState) string {
 	return n.Context
 }
 
-var notInContext = regexp.MustCompile(`[^a-z0-9]+`)
-
 // contextName makes a name that can be that of an image, and is no other stage's.
-func contextName(stage string, i int) string {
-	name := strings.Trim(notInContext.ReplaceAllString(stage, "-"), "-")
-	if name != stage {
-		name += "-" + strconv.Itoa(i+1)
-	}
-	return name
-}
-
 // head writes what comes before the steps.
-func (c *converter) head(st *stageState, m *Meta) {
-	c.env(st, m.Env)
-	if m.Workdir != nil {
-		c.workdir(st, m.Workdir)
-	}
-}
-
 // env writes the variables as one instruction, so that all are expanded with what was before it.
-func (c *converter) env(st *stageState, env []Pair) {
-	st.scope.env(env)
-	c.pairs(st, "ENV", env)
-}
-
-func (c *converter) workdir(st *stageState, dir *String) {
-	st.scope.chdir(c, st, dir)
-	if w, ok := c.word(st, *dir); ok {
-		c.line(dir.Pos, "WORKDIR "+w)
-	}
-}
-
 // pairs writes names and values as one instruction with a line for each.
-func (c *converter) pairs(st *stageState, instruction string, pairs []Pair) {
-	type row struct {
-		pos  graph.Pos
-		text string
-	}
-	var rows []row
-	for _, p := range pairs {
-		if v, ok := c.word(st, p.Value); ok {
-			rows = append(rows, row{p.Key.Pos, dockerWord(literalParts(p.Key.Value)) + "=" + v})
-		}
-	}
-	for i, r := range rows {
-		text := instruction + " " + r.text
-		if i > 0 {
-			text = strings.Repeat(" ", len(instruction)+1) + r.text
-		}
-		if i < len(rows)-1 {
-			text += ` \`
-		}
-		c.line(r.pos, text)
-	}
-}
-
 // tail writes what comes after the steps.
-func (c *converter) tail(st *stageState, m *Meta) {
-	c.pairs(st, "LABEL", m.Labels)
-	if len(m.Expose) > 0 {
-		var ports []string
-		for _, p := range m.Expose {
-			ports = append(ports, p.Value)
-		}
-		c.line(m.Expose[0].Pos, "EXPOSE "+strings.Join(ports, " "))
-	}
-	if m.User != nil {
-		c.user(st, m.User)
-	}
-	if len(m.Volumes) > 0 {
-		var paths []string
-		for _, v := range m.Volumes {
-			paths = append(paths, c.literal(st, v.Value))
-		}
-		c.line(m.Volumes[0].Pos, "VOLUME "+jsonList(paths))
-	}
-	if m.Healthcheck != nil {
-		c.healthcheck(m.Healthcheck)
-	}
-	if m.StopSignal != nil {
-		c.line(m.StopSignal.Pos, "STOPSIGNAL "+m.StopSignal.Value)
-	}
-	if m.Entrypoint != nil {
-		c.line(m.Entrypoint.Pos, "ENTRYPOINT "+oneLineCommand(m.Entrypoint, true))
-	}
-	if m.Cmd != nil {
-		c.line(m.Cmd.Pos, "CMD "+oneLineCommand(m.Cmd, true))
-	}
-}
-
-func (c *converter) user(st *stageState, user *String) {
-	if w, ok := c.word(st, *user); ok {
-		c.line(user.Pos, "USER "+w)
-	}
-}
-
-func (c *converter) healthcheck(h *Healthcheck) {
-	text := "HEALTHCHECK"
-	for _, o := range []struct {
-		flag string
-		d    *Duration
-	}{{"interval", h.Interval}, {"timeout", h.Timeout}, {"start-period", h.StartPeriod}, {"start-interval", h.StartInterval}} {
-		if o.d == nil {
-			continue
-		}
-		if o.d.Length > 0 && o.d.Length < 1_000_000 {
-			c.errorf(o.d.Pos, "%s %s of a healthcheck is too short: the least is 1ms", o.flag, o.d.Value)
-		}
-		text += fmt.Sprintf(" --%s=%s", o.flag, o.d.Length)
-	}
-	if h.Retries != nil {
-		text += " --retries=" + h.Retries.Value
-	}
-	c.line(h.Pos, text+" CMD "+oneLineCommand(h.Cmd, false))
-}
-
 // dockerNames gives every stage a name that Dockerfiles allow: its own if possible.
-func dockerNames(f *File, index *stageIndex) []string {
-	taken := map[string]bool{"scratch": true, "context": true}
-	for i := range f.Stages {
-		st := &f.Stages[i]
-		if st.Base != nil && index.named(st.Base.Value) < 0 {
-			taken[strings.ToLower(st.Base.Value)] = true
-		}
-		for n := range st.Steps {
-			for _, ref := range readFrom(&st.Steps[n]) {
-				if index.find(ref.Value) < 0 {
-					taken[strings.ToLower(ref.Value)] = true
-				}
-			}
-		}
-	}
-	out := make([]string, len(f.Stages))
-	for i := range f.Stages {
-		if name := f.Stages[i].Name; stageName.MatchString(name) && !taken[name] {
-			taken[name] = true
-			out[i] = name
-		}
-	}
-	for i := range f.Stages {
-		if out[i] != "" {
-			continue
-		}
-		name := strings.Trim(notInName.ReplaceAllString(strings.ToLower(f.Stages[i].Name), "-"), "-")
-		if !stageName.MatchString(name) {
-			name = strings.TrimSuffix("stage-"+name, "-")
-		}
-		unique := name
-		for n := 2; taken[unique]; n++ {
-			unique = name + "-" + strconv.Itoa(n)
-		}
-		taken[unique] = true
-		out[i] = unique
-	}
-	return out
-}
-
-var (
-	stageName = regexp.MustCompile(`^[a-z][a-z0-9-_.]*$`)
-	notInName = regexp.MustCompile(`[^a-z0-9_.-]+`)
-)
 
 // readFrom lists the stages and images that a step reads.
-func readFrom(s *Step) []*String {
-	var refs []*String
-	if s.From != nil {
-		refs = append(refs, s.From)
-	}
-	for i := range s.Mounts {
-		if s.Mounts[i].From != nil {
-			refs = append(refs, s.Mounts[i].From)
-		}
-	}
-	return refs
-}
-
 // globals are the values of the file's arguments.
 func (c *converter) globals() map[string]string {
 	vars := map[string]string{}

@@ -4,12 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/agext/levenshtein"
 	"github.com/moby/buildkit/util/suggest"
@@ -139,75 +135,7 @@ func join(list []*graph.PosError) error {
 }
 
 // document parses the text and returns the root mapping, nil after a mistake.
-func (d *decoder) document() *yaml.Node {
-	text := bytes.TrimPrefix(d.text, []byte("\xef\xbb\xbf"))
-	if len(text) > maxSize {
-		d.errorf(graph.Pos{Line: 1}, "the file has %d bytes, more than the %d that a build file may have", len(text), maxSize)
-		return nil
-	}
-	if line, col, ok := invalidUTF8(text); ok {
-		d.errorf(graph.Pos{Line: line, Column: col}, "the file is not UTF-8 text: save it as UTF-8")
-		return nil
-	}
-	dec := yaml.NewDecoder(bytes.NewReader(text))
-	var doc yaml.Node
-	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
-		d.errorf(graph.Pos{Line: 1}, "the file is empty: it needs one of runtime, base, build, stages or wasm")
-		return nil
-	} else if err != nil {
-		d.yamlError(err)
-		return nil
-	}
-	var next yaml.Node
-	if err := dec.Decode(&next); err == nil {
-		d.errorf(graph.Pos{Line: next.Line}, "a second YAML document begins here: a build file is one document")
-		return nil
-	} else if !errors.Is(err, io.EOF) {
-		d.yamlError(err)
-		return nil
-	}
-	root := &doc
-	if root.Kind == yaml.DocumentNode {
-		root = root.Content[0]
-	}
-	if isNull(root) {
-		d.errorf(d.pos(root), "the file is empty: it needs one of runtime, base, build, stages or wasm")
-		return nil
-	}
-	return root
-}
-
-var yamlLine = regexp.MustCompile(`^(?:yaml: )?(?:line (\d+): )?(.*)`)
-
 // yamlError notes what the YAML parser says, at the line it names.
-func (d *decoder) yamlError(err error) {
-	m := yamlLine.FindStringSubmatch(strings.TrimSpace(err.Error()))
-	line, _ := strconv.Atoi(m[1])
-	if start := d.lineStart(line); start > 0 && start < len(d.text) && d.text[start] == '\t' {
-		m[2] += " (YAML is indented with blanks, not with tabs)"
-	}
-	d.errorf(graph.Pos{Line: line}, "reading YAML: %s", m[2])
-}
-
-func invalidUTF8(text []byte) (line, col int, found bool) {
-	if utf8.Valid(text) {
-		return 0, 0, false
-	}
-	line, col = 1, 1
-	for len(text) > 0 {
-		r, n := utf8.DecodeRune(text)
-		if r == utf8.RuneError && n == 1 {
-			return line, col, true
-		}
-		col++
-		if r == '\n' {
-			line, col = line+1, 1
-		}
-		text = text[n:]
-	}
-	return 0, 0, false
-}
-
 // pos is the place of a node.
 func (d *decoder) pos(n *yaml.Node) graph.Pos {
 	return d.clamp(graph.Pos{Line: n.Line, Column: n.Column})
@@ -328,90 +256,11 @@ func (d *decoder) leave(n *yaml.Node) {
 }
 
 // entry is a key of a mapping with its value.
-type entry struct {
-	key, val *yaml.Node
-}
-
 // entries lists a mapping's keys in the order of the file, with merge keys expanded: what the
 // mapping says itself goes before what it merges, and what is merged first before the rest.
-func (d *decoder) entries(n *yaml.Node) []entry {
-	var own []entry
-	var merges []*yaml.Node
-	seen := map[string]*yaml.Node{}
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		k, v := n.Content[i], n.Content[i+1]
-		if k.Kind == yaml.ScalarNode && k.ShortTag() == "!!merge" {
-			merges = append(merges, v)
-			continue
-		}
-		if k.Kind == yaml.AliasNode && k.Alias.Kind == yaml.ScalarNode {
-			k = &yaml.Node{Kind: yaml.ScalarNode, Tag: k.Alias.Tag, Value: k.Alias.Value, Line: k.Line, Column: k.Column}
-		}
-		if k.Kind != yaml.ScalarNode {
-			d.errorf(d.pos(k), "a key must be a text, not %s", kindName(k))
-			continue
-		}
-		if first, dup := seen[k.Value]; dup {
-			d.errorf(d.pos(k), "%q is given twice, first on line %d", k.Value, first.Line)
-			continue
-		}
-		seen[k.Value] = k
-		own = append(own, entry{k, v})
-	}
-	for _, m := range merges {
-		d.merge(m, seen, &own, true)
-	}
-	return own
-}
-
 // merge adds the entries of what a merge key names, which is a mapping or a list of mappings.
-func (d *decoder) merge(m *yaml.Node, seen map[string]*yaml.Node, into *[]entry, list bool) {
-	n := d.enter(m)
-	if n == nil {
-		return
-	}
-	defer d.leave(m)
-	switch {
-	case n.Kind == yaml.MappingNode:
-		for _, e := range d.entries(n) {
-			if !d.count(m) {
-				return
-			}
-			if _, dup := seen[e.key.Value]; !dup {
-				seen[e.key.Value] = e.key
-				*into = append(*into, e)
-			}
-		}
-	case n.Kind == yaml.SequenceNode && list:
-		for _, c := range n.Content {
-			d.merge(c, seen, into, false)
-		}
-	default:
-		d.errorf(d.pos(m), "a merge key (<<) needs a mapping or a list of mappings")
-	}
-}
-
 // isNull reports whether a node is YAML's null in any of its spellings.
-func isNull(n *yaml.Node) bool {
-	return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null"
-}
-
 // kindName says what a node is, for messages.
-func kindName(n *yaml.Node) string {
-	switch n.Kind {
-	case yaml.MappingNode:
-		return "a mapping"
-	case yaml.SequenceNode:
-		return "a list"
-	case yaml.AliasNode:
-		return kindName(n.Alias)
-	}
-	if isNull(n) {
-		return "nothing"
-	}
-	return "a single value"
-}
-
 // didYouMean ends a message with the nearest of the options, if one is near.
 func didYouMean(val string, options []string) string {
 	s, ok := suggest.Search(val, options, true)

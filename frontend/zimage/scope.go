@@ -12,6 +12,7 @@ import (
 // of a stage.
 type scope struct {
 	vars      map[string]string // those whose value is certain
+	shared    bool              // with the stage this one is based on, so far
 	buildArgs map[string]string
 	globals   map[string]string
 	dir       string // absolute, as it is on Linux and in sources of COPY
@@ -25,7 +26,7 @@ type scope struct {
 func (c *converter) newScope(st *stageState) *scope {
 	if b := c.baseStage(st); b != nil {
 		s := *b.scope
-		s.vars = maps.Clone(s.vars)
+		s.shared = true
 		return &s
 	}
 	s := &scope{vars: map[string]string{}, buildArgs: c.opt.BuildArgs, globals: c.args, dir: "/"}
@@ -41,8 +42,16 @@ func (c *converter) newScope(st *stageState) *scope {
 	return s
 }
 
+// own makes the variables those of the stage alone.
+func (s *scope) own() {
+	if s.shared {
+		s.vars, s.shared = maps.Clone(s.vars), false
+	}
+}
+
 // arg follows a declaration.
 func (s *scope) arg(a Pair) {
+	s.own()
 	name := a.Key.Value
 	v, given := s.buildArgs[name]
 	if !given && a.Value.Value != "" {
@@ -65,6 +74,10 @@ func (s *scope) arg(a Pair) {
 
 // env follows an instruction that sets variables.
 func (s *scope) env(env []Pair) {
+	if len(env) == 0 {
+		return
+	}
+	s.own()
 	before := maps.Clone(s.vars)
 	for _, p := range env {
 		if v, unknown, err := evaluate(p.Value.Value, before); err == nil && unknown == "" {

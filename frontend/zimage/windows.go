@@ -75,7 +75,7 @@ func CheckWindowsDockerfile(name string, text []byte, buildArgs map[string]strin
 		list = append(list, w)
 	}
 	c := &converter{decoder: &decoder{name: name, text: text, lines: 1 + bytes.Count(text, []byte("\n"))}, out: &Dockerfile{}}
-	c.checkWindows(list)
+	c.checkWindows(follow(list))
 	return c.err()
 }
 
@@ -83,6 +83,7 @@ func CheckWindowsDockerfile(name string, text []byte, buildArgs map[string]strin
 type windowsStage struct {
 	name, base string
 	parent     int // the stage it is based on, -1 for an image
+	root       int // the stage at the end of that chain
 	platform   string
 	pos        graph.Pos
 	runs       []windowsRun
@@ -127,14 +128,23 @@ func (c *converter) windowsStages() []windowsStage {
 		}
 		list = append(list, w)
 	}
+	return follow(list)
+}
+
+// follow finds the roots of the stages, of which each comes after the one it is based on.
+func follow(list []windowsStage) []windowsStage {
+	for i := range list {
+		list[i].root = i
+		if p := list[i].parent; p >= 0 {
+			list[i].root = list[p].root
+		}
+	}
 	return list
 }
 
 // isWindows reports whether the i-th stage is one of Windows.
 func isWindows(list []windowsStage, i int) bool {
-	for list[i].parent >= 0 {
-		i = list[i].parent
-	}
+	i = list[i].root
 	os, _, _ := strings.Cut(list[i].platform, "/")
 	return strings.EqualFold(os, "windows") || windowsImage(list[i].base)
 }
@@ -182,11 +192,7 @@ func (c *converter) windows() {
 // checkWindows checks the rules for Windows content.
 func (c *converter) checkWindows(list []windowsStage) {
 	for i, st := range list {
-		root := i
-		for list[root].parent >= 0 {
-			root = list[root].parent
-		}
-		base := list[root].base
+		base := list[st.root].base
 		if strings.EqualFold(base, "scratch") && strings.HasPrefix(st.platform, "windows") {
 			c.errorf(st.pos, "a Windows image cannot start from scratch: it needs at least nanoserver")
 			continue
