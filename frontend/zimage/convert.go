@@ -13,12 +13,6 @@ import (
 	"github.com/zlayer-dev/zlayer/graph"
 )
 
-// Options are what a conversion depends on beside the file.
-// Dockerfile is the Dockerfile that a ZImagefile stands for.
-// StageName says what a stage is called in the Dockerfile.
-// Nested is a nested build that a Dockerfile needs.
-// Pos returns the place that a line of the text comes from; lines count from 1.
-// Target returns what the stage of a ZImagefile is called in the Dockerfile. "" is the last stage.
 // Convert returns the Dockerfile that a file stands for. All mistakes are reported, see [Errors].
 //
 // The order of instructions is that of the format, not of the file: ARG, ENV, WORKDIR, the steps,
@@ -366,14 +360,6 @@ func (c *converter) nested(st *stageState) string {
 	return n.Context
 }
 
-// contextName makes a name that can be that of an image, and is no other stage's.
-// head writes what comes before the steps.
-// env writes the variables as one instruction, so that all are expanded with what was before it.
-// pairs writes names and values as one instruction with a line for each.
-// tail writes what comes after the steps.
-// dockerNames gives every stage a name that Dockerfiles allow: its own if possible.
-
-// readFrom lists the stages and images that a step reads.
 // globals are the values of the file's arguments.
 func (c *converter) globals() map[string]string {
 	vars := map[string]string{}

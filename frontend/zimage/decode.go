@@ -134,8 +134,6 @@ func join(list []*graph.PosError) error {
 	return errors.Join(errs...)
 }
 
-// document parses the text and returns the root mapping, nil after a mistake.
-// yamlError notes what the YAML parser says, at the line it names.
 // pos is the place of a node.
 func (d *decoder) pos(n *yaml.Node) graph.Pos {
 	return d.clamp(graph.Pos{Line: n.Line, Column: n.Column})
@@ -255,12 +253,6 @@ func (d *decoder) leave(n *yaml.Node) {
 	}
 }
 
-// entry is a key of a mapping with its value.
-// entries lists a mapping's keys in the order of the file, with merge keys expanded: what the
-// mapping says itself goes before what it merges, and what is merged first before the rest.
-// merge adds the entries of what a merge key names, which is a mapping or a list of mappings.
-// isNull reports whether a node is YAML's null in any of its spellings.
-// kindName says what a node is, for messages.
 // didYouMean ends a message with the nearest of the options, if one is near.
 func didYouMean(val string, options []string) string {
 	s, ok := suggest.Search(val, options, true)

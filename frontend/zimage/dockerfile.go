@@ -7,6 +7,7 @@ import (
 	"github.com/zlayer-dev/zlayer/graph"
 )
 
+// Options are what a conversion depends on beside the file.
 type Options struct {
 	// BuildArgs are the build arguments given from outside. They are not written into the text;
 	// they are needed where a path has to be known now (see [Convert]).
@@ -21,6 +22,7 @@ type Options struct {
 	ImageWorkdir func(ref string) (dir string, ok bool)
 }
 
+// Dockerfile is the Dockerfile that a ZImagefile stands for.
 type Dockerfile struct {
 	// Text is nil for a file in WASM mode.
 	Text []byte
@@ -39,12 +41,14 @@ type Dockerfile struct {
 	Warnings []*graph.PosError
 }
 
+// StageName says what a stage is called in the Dockerfile.
 type StageName struct {
 	Name       string // in the ZImagefile
 	Dockerfile string
 	Pos        graph.Pos
 }
 
+// Nested is a nested build that a Dockerfile needs.
 type Nested struct {
 	// Context is the named context that stands for the result.
 	Context string
@@ -61,6 +65,7 @@ type Nested struct {
 	Pos  graph.Pos
 }
 
+// Pos returns the place that a line of the text comes from; lines count from 1.
 func (d *Dockerfile) Pos(line int) graph.Pos {
 	if line < 1 || line > len(d.Lines) {
 		return graph.Pos{}
@@ -68,6 +73,7 @@ func (d *Dockerfile) Pos(line int) graph.Pos {
 	return d.Lines[line-1]
 }
 
+// Target returns what the stage of a ZImagefile is called in the Dockerfile. "" is the last stage.
 func (d *Dockerfile) Target(stage string) (string, error) {
 	if stage == "" {
 		return "", nil

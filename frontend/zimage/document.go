@@ -14,6 +14,7 @@ import (
 	"github.com/zlayer-dev/zlayer/graph"
 )
 
+// document parses the text and returns the root mapping, nil after a mistake.
 func (d *decoder) document() *yaml.Node {
 	text := bytes.TrimPrefix(d.text, []byte("\xef\xbb\xbf"))
 	if len(text) > maxSize {
@@ -54,6 +55,7 @@ func (d *decoder) document() *yaml.Node {
 
 var yamlLine = regexp.MustCompile(`^(?:yaml: )?(?:line (\d+): )?(.*)`)
 
+// yamlError notes what the YAML parser says, at the line it names.
 func (d *decoder) yamlError(err error) {
 	m := yamlLine.FindStringSubmatch(strings.TrimSpace(err.Error()))
 	line, _ := strconv.Atoi(m[1])
@@ -82,10 +84,13 @@ func invalidUTF8(text []byte) (line, col int, found bool) {
 	return 0, 0, false
 }
 
+// entry is a key of a mapping with its value.
 type entry struct {
 	key, val *yaml.Node
 }
 
+// entries lists a mapping's keys in the order of the file, with merge keys expanded: what the
+// mapping says itself goes before what it merges, and what is merged first before the rest.
 func (d *decoder) entries(n *yaml.Node) []entry {
 	var own []entry
 	var merges []*yaml.Node
@@ -116,6 +121,7 @@ func (d *decoder) entries(n *yaml.Node) []entry {
 	return own
 }
 
+// merge adds the entries of what a merge key names, which is a mapping or a list of mappings.
 func (d *decoder) merge(m *yaml.Node, seen map[string]*yaml.Node, into *[]entry, list bool) {
 	n := d.enter(m)
 	if n == nil {
@@ -142,10 +148,12 @@ func (d *decoder) merge(m *yaml.Node, seen map[string]*yaml.Node, into *[]entry,
 	}
 }
 
+// isNull reports whether a node is YAML's null in any of its spellings.
 func isNull(n *yaml.Node) bool {
 	return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null"
 }
 
+// kindName says what a node is, for messages.
 func kindName(n *yaml.Node) string {
 	switch n.Kind {
 	case yaml.MappingNode:

@@ -7,6 +7,7 @@ import (
 	"github.com/zlayer-dev/zlayer/graph"
 )
 
+// head writes what comes before the steps.
 func (c *converter) head(st *stageState, m *Meta) {
 	c.env(st, m.Env)
 	if m.Workdir != nil {
@@ -14,6 +15,7 @@ func (c *converter) head(st *stageState, m *Meta) {
 	}
 }
 
+// env writes the variables as one instruction, so that all are expanded with what was before it.
 func (c *converter) env(st *stageState, env []Pair) {
 	st.scope.env(env)
 	c.pairs(st, "ENV", env)
@@ -26,6 +28,7 @@ func (c *converter) workdir(st *stageState, dir *String) {
 	}
 }
 
+// pairs writes names and values as one instruction with a line for each.
 func (c *converter) pairs(st *stageState, instruction string, pairs []Pair) {
 	type row struct {
 		pos  graph.Pos
@@ -49,6 +52,7 @@ func (c *converter) pairs(st *stageState, instruction string, pairs []Pair) {
 	}
 }
 
+// tail writes what comes after the steps.
 func (c *converter) tail(st *stageState, m *Meta) {
 	c.pairs(st, "LABEL", m.Labels)
 	if len(m.Expose) > 0 {

@@ -8,6 +8,7 @@ import (
 
 var notInContext = regexp.MustCompile(`[^a-z0-9]+`)
 
+// contextName makes a name that can be that of an image, and is no other stage's.
 func contextName(stage string, i int) string {
 	name := strings.Trim(notInContext.ReplaceAllString(stage, "-"), "-")
 	if name != stage {
@@ -16,6 +17,7 @@ func contextName(stage string, i int) string {
 	return name
 }
 
+// dockerNames gives every stage a name that Dockerfiles allow: its own if possible.
 func dockerNames(f *File, index *stageIndex) []string {
 	taken := map[string]bool{"scratch": true, "context": true}
 	for i := range f.Stages {
@@ -56,6 +58,12 @@ func dockerNames(f *File, index *stageIndex) []string {
 	return out
 }
 
+var (
+	stageName = regexp.MustCompile(`^[a-z][a-z0-9-_.]*$`)
+	notInName = regexp.MustCompile(`[^a-z0-9_.-]+`)
+)
+
+// readFrom lists the stages and images that a step reads.
 func readFrom(s *Step) []*String {
 	var refs []*String
 	if s.From != nil {
@@ -68,8 +76,3 @@ func readFrom(s *Step) []*String {
 	}
 	return refs
 }
-
-var (
-	stageName = regexp.MustCompile(`^[a-z][a-z0-9-_.]*$`)
-	notInName = regexp.MustCompile(`[^a-z0-9_.-]+`)
-)

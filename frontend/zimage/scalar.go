@@ -210,13 +210,6 @@ func resolved(n *yaml.Node) *yaml.Node {
 	return n
 }
 
-// mapping is a mapping of names to texts, in the order of the file. check finds fault with a name.
-// variableName finds fault with the name of an environment variable or build argument.
-// labelName finds fault with the name of a label.
-// command is a command line: a text for the shell, or a list for the exec form.
-// duration is a length of time.
-// ports are numbers, alone or in a list, with or without protocol.
-// portSpec checks NUMBER[/PROTOCOL] and spells it the same always.
 // noteKey implements what decodeObject asks of mappings that remember their keys.
 func (k *keyed) noteKey(d *decoder, e entry) { k.seen(e.key.Value, d.pos(e.key)) }
 

@@ -10,6 +10,7 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
+// mapping is a mapping of names to texts, in the order of the file. check finds fault with a name.
 func mapping(what string, check func(name string) string) kind[[]Pair] {
 	return kind[[]Pair]{
 		decode: func(d *decoder, n *yaml.Node) ([]Pair, bool) {
@@ -53,6 +54,7 @@ func mapping(what string, check func(name string) string) kind[[]Pair] {
 	}
 }
 
+// variableName finds fault with the name of an environment variable or build argument.
 func variableName(name string) string {
 	switch {
 	case name == "":
@@ -69,6 +71,7 @@ func variableName(name string) string {
 	return ""
 }
 
+// labelName finds fault with the name of a label.
 func labelName(name string) string {
 	switch {
 	case strings.TrimSpace(name) == "":
@@ -81,6 +84,7 @@ func labelName(name string) string {
 	return ""
 }
 
+// command is a command line: a text for the shell, or a list for the exec form.
 func command(what string, emptyList bool) kind[*Command] {
 	argv := list(what, item("an argument of "+what, false))
 	exec := schema{"type": "array", "items": schema{"type": []any{"string", "number", "boolean", "null"}}}
@@ -134,6 +138,7 @@ func command(what string, emptyList bool) kind[*Command] {
 	}
 }
 
+// duration is a length of time.
 func duration(what string) kind[*Duration] {
 	return kind[*Duration]{
 		decode: func(d *decoder, n *yaml.Node) (*Duration, bool) {
@@ -158,6 +163,7 @@ func duration(what string) kind[*Duration] {
 	}
 }
 
+// ports are numbers, alone or in a list, with or without protocol.
 func ports() kind[[]String] {
 	const what = "expose"
 	l := list(what, item(what, true))
@@ -204,6 +210,7 @@ func ports() kind[[]String] {
 	}
 }
 
+// portSpec checks NUMBER[/PROTOCOL] and spells it the same always.
 func portSpec(s string) (spec, fault string) {
 	number, proto, has := strings.Cut(s, "/")
 	v, err := strconv.ParseUint(number, 10, 16)
