@@ -60,6 +60,8 @@ type buildCase struct {
 	// ReferenceAttrs are given to the reference only.
 	ReferenceAttrs map[string]string `yaml:"reference-attrs"`
 
+	// AllCalls asks the engine all subrequests, not only for the check.
+	AllCalls bool `yaml:"all-calls"`
 	// ReferenceCrashes lists subrequests that make BuildKit's frontend, and the
 	// daemon with it, panic: only the subject is asked, and must answer.
 	ReferenceCrashes []string `yaml:"reference-crashes"`
