@@ -63,6 +63,9 @@ func (c *conversion) dockerfileOf(ctx context.Context, f *zimage.File) (*zimage.
 		Platform:     c.unit.platform,
 		ImageWorkdir: func(ref string) (string, bool) { return c.imageWorkdir(ctx, ref) },
 	}
+	if f.Mode() == zimage.ModeRuntime {
+		return c.overlay(f, opt)
+	}
 	d, err := zimage.Convert(f, opt)
 	if err != nil {
 		return nil, err

@@ -23,9 +23,12 @@ var buildFiles = []string{"Dockerfile", "dockerfile", "Containerfile"}
 // locate finds the build context and the build file, and tells the frontend
 // where they are.
 func (j *job) locate() error {
+	local := j.req.Context != "" && j.req.Context != "-" && !isRemote(j.req.Context)
 	switch {
 	case j.req.Context == "":
 		return inputErrorf("no build context given: name a directory, a URL or - for standard input")
+	case !local && (j.req.Runtime != "" || j.req.RuntimeAuto):
+		return inputErrorf("a runtime needs a build context that is a directory: its template depends on what is there")
 	case j.req.Context == "-":
 		return j.stdinContext()
 	case isRemote(j.req.Context):
@@ -64,6 +67,9 @@ func (j *job) localContext() error {
 
 // localFile finds the build file of the build context in dir.
 func (j *job) localFile(dir string) error {
+	if j.req.Runtime != "" || j.req.RuntimeAuto {
+		return j.runtimeFile(dir)
+	}
 	switch j.req.File {
 	case "-":
 		return j.stdinFile()

@@ -25,6 +25,11 @@ type Request struct {
 	// ZImagefile.<suffix>), then Dockerfile, then Containerfile;
 	// "-" reads it from Stdin.
 	File string
+	// Runtime builds the project in the context by the template of a language runtime
+	// instead of by a build file ("go", "node22", ...); RuntimeAuto by that of the
+	// runtime that the project suggests. The context must be a directory.
+	Runtime     string
+	RuntimeAuto bool
 	// Target is the stage to build; empty is the last one.
 	Target string
 	// Platforms are what to build for, such as "linux/arm64"; empty is the

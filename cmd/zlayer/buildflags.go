@@ -7,6 +7,8 @@ import (
 // buildFlags are the flags of the build command as they were given.
 type buildFlags struct {
 	file, target, syntax, root     string
+	runtime                        string
+	runtimeAuto                    bool
 	tags, platforms                []string
 	buildArgs, contexts            []string
 	labels, annotations            []string
@@ -43,7 +45,9 @@ func (b *buildFlags) register(f *pflag.FlagSet) {
 }
 
 func (b *buildFlags) what(f *pflag.FlagSet) {
-	f.StringVarP(&b.file, "file", "f", "", "build `FILE`, relative to the working directory, - being standard input; without it Dockerfile or Containerfile in the context")
+	f.StringVarP(&b.file, "file", "f", "", "build `FILE`, relative to the working directory, - being standard input; without it ZImagefile, Dockerfile or Containerfile in the context")
+	f.StringVar(&b.runtime, "runtime", "", "build by the template of the runtime `NAME` instead of by a build file; zlayer runtimes lists them")
+	f.BoolVar(&b.runtimeAuto, "runtime-auto", false, "build by the template of the runtime that the project suggests")
 	f.StringVar(&b.target, "target", "", "build `STAGE` instead of the last one")
 	f.StringArrayVar(&b.buildArgs, "build-arg", nil, "set a build argument: `NAME[=VALUE]`; without a value it is taken from the environment, and not set if that has none (repeatable)")
 	f.StringArrayVar(&b.contexts, "build-context", nil, "add a named context: `NAME=PATH`, or instead of the path a git or http URL, docker-image://REF or oci-layout://DIR; a directory with a build file that FROM names is built, too (repeatable)")

@@ -67,7 +67,7 @@ func (p *planner) source(args []string) error {
 		}
 		r.Syntax = p.syntax
 	}
-	r.Root = p.root
+	r.Root, r.Runtime, r.RuntimeAuto = p.root, p.runtime, p.runtimeAuto
 	var err error
 	r.BuildContexts, err = unique("build-context", p.contexts, flags.ParseBuildContext)
 	return err
