@@ -29,6 +29,9 @@ func Overlay(f *File, template []byte, opt Options) (*Dockerfile, error) {
 	}
 	c := newConverter(f, opt)
 	c.windows()
+	if list := dockerfileStages("", template, opt.BuildArgs); !opt.Windows && len(list) > 0 && isWindows(list, len(list)-1) {
+		c.fail(f.Runtime.Pos, errWindows)
+	}
 	lines := strings.Split(strings.TrimSuffix(string(template), "\n"), "\n")
 	places := slices.Repeat([]graph.Pos{f.at("runtime", f.Runtime.Pos)}, len(lines))
 	c.overrideArgs(ast.AST, lines, places)

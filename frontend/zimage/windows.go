@@ -29,13 +29,21 @@ func CheckWindows(f *File, buildArgs map[string]string) error {
 // CheckWindowsDockerfile is [CheckWindows] for a Dockerfile. It finds nothing in a text that is not
 // a valid Dockerfile.
 func CheckWindowsDockerfile(name string, text []byte, buildArgs map[string]string) error {
+	c := &converter{decoder: &decoder{name: name, text: text, lines: 1 + bytes.Count(text, []byte("\n"))}, out: &Dockerfile{}}
+	c.checkWindows(dockerfileStages(name, text, buildArgs))
+	return c.err()
+}
+
+// dockerfileStages lists the stages of a Dockerfile, none if it is not valid: the frontend for
+// Dockerfiles says what is wrong.
+func dockerfileStages(name string, text []byte, buildArgs map[string]string) []windowsStage {
 	ast, err := parser.Parse(bytes.NewReader(text))
 	if err != nil {
-		return nil //nolint:nilerr // the frontend for Dockerfiles says what is wrong
+		return nil
 	}
 	stages, meta, err := instructions.Parse(ast.AST, nil)
 	if err != nil {
-		return nil //nolint:nilerr // as above
+		return nil
 	}
 	vars := lookup{}
 	for _, m := range meta {
@@ -74,9 +82,7 @@ func CheckWindowsDockerfile(name string, text []byte, buildArgs map[string]strin
 		}
 		list = append(list, w)
 	}
-	c := &converter{decoder: &decoder{name: name, text: text, lines: 1 + bytes.Count(text, []byte("\n"))}, out: &Dockerfile{}}
-	c.checkWindows(follow(list))
-	return c.err()
+	return follow(list)
 }
 
 // windowsStage is what the rules look at.
