@@ -17,10 +17,11 @@ type javascript struct {
 	Early []string
 	// SourceFirst says that installing reads more than manifests: Early copies the whole project.
 	SourceFirst bool
-	// DropScripts are scripts that must not run where the development dependencies are missing.
-	DropScripts []string
-	// NoScripts keeps scripts from running there at all.
-	NoScripts bool
+	// Drop and DropAll are instructions that remove what must not run without the development
+	// dependencies, and with them: prepare, and prepare if it only sets up git hooks.
+	Drop, DropAll []string
+	// NoScripts and NoScriptsAll are options that have the same effect.
+	NoScripts, NoScriptsAll string
 	// Build is the command that builds, "" if nothing has to be built. BuildStage is set as well
 	// if installing builds.
 	Build      string
@@ -91,15 +92,12 @@ func (j *javascript) scripts() {
 	s := j.pkg.Scripts
 	hooks := gitHooks(s["prepare"])
 	if s["prepare"] != "" {
-		j.DropScripts = []string{"prepare"}
+		j.drop(hooks)
 	}
 	prepares := s["prepare"] != "" && !hooks
 	if s["preinstall"] != "" || s["install"] != "" || s["postinstall"] != "" || prepares ||
 		j.pkg.depends("@prisma/client") || j.pkg.dependsLocally() {
 		j.SourceFirst = true
-	}
-	if j.Manager.Name == "bun" && len(j.DropScripts) > 0 {
-		j.DropScripts, j.NoScripts = nil, true
 	}
 	if s["build"] != "" {
 		j.Build = j.Manager.Run + " build"
@@ -107,6 +105,21 @@ func (j *javascript) scripts() {
 	j.BuildStage = j.Build != "" || prepares
 	if j.SourceFirst {
 		j.Early = []string{"COPY --from=source /app ./"}
+	}
+}
+
+// drop keeps the prepare script from running where it cannot.
+func (j *javascript) drop(hooks bool) {
+	if j.Bun() { // there is no npm
+		j.NoScripts = " --ignore-scripts"
+		if hooks {
+			j.NoScriptsAll = j.NoScripts
+		}
+		return
+	}
+	j.Drop = []string{"RUN npm pkg delete scripts.prepare"}
+	if hooks {
+		j.DropAll = j.Drop
 	}
 }
 
