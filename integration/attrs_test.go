@@ -2,10 +2,8 @@ package integration
 
 import (
 	"encoding/csv"
-	"fmt"
 	"maps"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -33,9 +31,7 @@ func (w *workspace) solveOpt(t *testing.T) client.SolveOpt {
 		OCIStores:      map[string]content.Store{},
 		Internal:       true,
 	}
-	for _, a := range w.Allow {
-		o.AllowedEntitlements = append(o.AllowedEntitlements, a)
-	}
+	o.AllowedEntitlements = append(o.AllowedEntitlements, w.Allow...)
 	w.addMainContext(t, &o)
 	for name, from := range w.Contexts {
 		w.addNamedContext(t, &o, name, from)
@@ -200,13 +196,4 @@ func (w *workspace) exportTo(o *client.SolveOpt, dir string) {
 	attrs := map[string]string{"tar": "false"}
 	maps.Copy(attrs, w.Export)
 	o.Exports = []client.ExportEntry{{Type: client.ExporterOCI, Attrs: attrs, OutputDir: dir}}
-}
-
-// describeAttrs renders attributes for a failure report.
-func describeAttrs(attrs map[string]string) string {
-	var b strings.Builder
-	for _, k := range slices.Sorted(maps.Keys(attrs)) {
-		fmt.Fprintf(&b, " %s=%q", k, attrs[k])
-	}
-	return b.String()
 }

@@ -195,7 +195,7 @@ func (x *validator) keyword(s map[string]any, keyword string, arg, v any, at str
 			if _, known := props[name]; known {
 				continue
 			}
-			if arg == false {
+			if allowed, isBool := arg.(bool); isBool && !allowed {
 				return fail("%s", name)
 			}
 			if err := x.validate(arg.(map[string]any), e, at+"/"+name); err != nil {

@@ -171,7 +171,7 @@ func ports() kind[[]String] {
 	return kind[[]String]{
 		decode: func(d *decoder, n *yaml.Node) ([]String, bool) {
 			var all []String
-			ok := true
+			var ok bool
 			if resolved(n).Kind == yaml.SequenceNode {
 				all, ok = l.decode(d, n)
 			} else {
