@@ -14,7 +14,7 @@ func (j *job) checkEntitlements(g *graph.Graph) error {
 		for _, step := range s.Steps {
 			if step.Needs != "" && !slices.Contains(j.entitlements, step.Needs) {
 				return &graph.PosError{
-					Pos:    step.Pos,
+					Pos:    j.shown(step.Pos),
 					Err:    fmt.Errorf("the step needs the entitlement %s: grant it with --allow %s", step.Needs, step.Needs),
 					Source: sourceOf(s, step.Pos),
 				}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -206,11 +207,27 @@ func TestEngineCancelLeavesNothing(t *testing.T) {
 		dir := files{"Dockerfile": "FROM busybox AS a\nRUN echo ready; sleep " + span + "\nFROM busybox AS b\nRUN trap '' TERM INT; sleep " + span + "\nFROM a\nCOPY --from=b / /\n"}.dir(t)
 		ctx, cancel := context.WithCancelCause(t.Context())
 		stop := errors.New("stopped by the test")
+		ran, built := make(chan struct{}), make(chan struct{})
+		go func() {
+			// The step says when it runs, but may just then be between two programs.
+			select {
+			case <-ran:
+			case <-built:
+			}
+			for ctx.Err() == nil {
+				if len(processesWith(t, span)) > 0 {
+					cancel(stop)
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+		}()
+		var once sync.Once
 		_, err := e.Build(ctx, engine.Request{Context: dir, Jobs: jobs, Outputs: cacheOnly, Events: func(ev solver.Event) {
-			if ev.Kind == solver.Output && len(processesWith(t, span)) > 0 {
-				cancel(stop)
+			if ev.Kind == solver.Output {
+				once.Do(func() { close(ran) })
 			}
 		}})
+		close(built)
 		cancel(nil)
 		if !errors.Is(err, stop) {
 			t.Errorf("jobs %d: got %v, want %v", jobs, err, stop)
