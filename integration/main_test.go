@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/containerd/log"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -50,7 +51,11 @@ func run(m *testing.M) (code int) {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	fixture.config = daemon.Config{StateDir: filepath.Join(dir, "state"), ConfigFile: filepath.Join(dir, "buildkitd.toml")}
+	fixture.config = daemon.Config{
+		StateDir:    filepath.Join(dir, "state"),
+		ConfigFile:  filepath.Join(dir, "buildkitd.toml"),
+		IdleTimeout: time.Minute, // for the case that this process ends in a panic
+	}
 	defer stopDaemon()
 	return m.Run()
 }
