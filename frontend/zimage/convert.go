@@ -1,7 +1,6 @@
 package zimage
 
 import (
-	"bytes"
 	"fmt"
 	"maps"
 	"regexp"
@@ -10,10 +9,11 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/zlayer-dev/zlayer/frontend/yamlfile"
 	"github.com/zlayer-dev/zlayer/graph"
 )
 
-// Convert returns the Dockerfile that a file stands for. All mistakes are reported, see [Errors].
+// Convert returns the Dockerfile that a file stands for. All mistakes are reported, see [yamlfile.Errors].
 //
 // The order of instructions is that of the format, not of the file: ARG, ENV, WORKDIR, the steps,
 // LABEL, EXPOSE, USER, VOLUME, HEALTHCHECK, STOPSIGNAL, ENTRYPOINT, CMD; what a file with stages
@@ -32,7 +32,7 @@ func Convert(f *File, opt Options) (*Dockerfile, error) {
 		c.out.Wasm = f.Wasm
 		c.wasmWarnings()
 	case ModeRuntime:
-		c.errorf(f.Runtime.Pos, "runtime %s has no Dockerfile of its own: it goes on top of a template", f.Runtime.Value)
+		c.Errorf(f.Runtime.Pos, "runtime %s has no Dockerfile of its own: it goes on top of a template", f.Runtime.Value)
 	case ModeSingle:
 		c.globalArgs()
 		c.stage(c.only())
@@ -40,9 +40,9 @@ func Convert(f *File, opt Options) (*Dockerfile, error) {
 		c.globalArgs()
 		c.stages()
 	default:
-		c.errorf(graph.Pos{Line: 1}, "nothing to build")
+		c.Errorf(graph.Pos{Line: 1}, "nothing to build")
 	}
-	if err := c.err(); err != nil {
+	if err := c.Err(); err != nil {
 		return nil, err
 	}
 	return c.out, nil
@@ -60,8 +60,10 @@ type converter struct {
 }
 
 func newConverter(f *File, opt Options) *converter {
+	d := newDecoder(f.Name, f.Text)
+	d.index = newStageIndex(f.Stages)
 	c := &converter{
-		decoder: &decoder{name: f.Name, text: f.Text, lines: 1 + bytes.Count(f.Text, []byte("\n")), index: newStageIndex(f.Stages)},
+		decoder: d,
 		file:    f,
 		opt:     opt,
 		out:     &Dockerfile{},
@@ -103,7 +105,7 @@ func (c *converter) top() graph.Pos {
 func (c *converter) line(pos graph.Pos, text string) {
 	for _, l := range wrapLong(text) {
 		if len(l) > maxLine {
-			c.errorf(pos, "this value is too long for a line of a Dockerfile")
+			c.Errorf(pos, "this value is too long for a line of a Dockerfile")
 			return
 		}
 		c.out.Text = append(append(c.out.Text, l...), '\n')
@@ -115,7 +117,7 @@ func (c *converter) clampKnown(pos graph.Pos) graph.Pos {
 	if pos.IsZero() {
 		return pos
 	}
-	return c.clamp(pos)
+	return c.Clamp(pos)
 }
 
 // maxLine is the length of a line that BuildKit's Dockerfile parser still takes, with reserve.
@@ -180,7 +182,7 @@ func (c *converter) arg(st *stageState, a Pair) {
 func (c *converter) word(st *stageState, s String) (string, bool) {
 	parts, err := parseText(s.Value)
 	if err != nil {
-		c.fail(s.Pos, err)
+		c.Fail(s.Pos, err)
 		return "", false
 	}
 	c.needNewline(st, parts)
@@ -318,7 +320,7 @@ func (c *converter) declared(base *String) {
 			known = append(known, a.Key.Value)
 		}
 		if !slices.Contains(append(known, predefined()...), name) {
-			c.errorf(base.Pos, "base uses %s, which is not declared%s: add it to the args of the file", m[0], didYouMean(name, known))
+			c.Errorf(base.Pos, "base uses %s, which is not declared%s: add it to the args of the file", m[0], yamlfile.DidYouMean(name, known))
 		}
 	}
 }
@@ -352,7 +354,7 @@ func (c *converter) nested(st *stageState) string {
 		}
 		v, _, err := evaluate(a.Value.Value, c.args)
 		if err != nil {
-			c.fail(a.Value.Pos, err)
+			c.Fail(a.Value.Pos, err)
 		}
 		n.Args[a.Key.Value] = v
 	}
@@ -387,5 +389,5 @@ func (c *converter) wasmWarnings() {
 }
 
 func (c *converter) warn(pos graph.Pos, format string, args ...any) {
-	c.out.Warnings = append(c.out.Warnings, &graph.PosError{Pos: c.clamp(pos), Err: fmt.Errorf(format, args...), Source: c.text})
+	c.out.Warnings = append(c.out.Warnings, c.Mistake(pos, fmt.Errorf(format, args...)))
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/moby/buildkit/solver/pb"
 
+	"github.com/zlayer-dev/zlayer/frontend/yamlfile"
 	"github.com/zlayer-dev/zlayer/graph"
 )
 
@@ -159,10 +160,10 @@ func checkValue(t testing.TB, s string) {
 	t.Helper()
 	text := String{Value: escapeText(s)}
 	f := &File{Name: "ZImagefile", Base: &String{Value: "alpine"}}
-	f.Env = []Pair{{String{Value: "V"}, text}}
-	f.Labels = []Pair{{String{Value: "l"}, text}}
-	f.Args = []Pair{{String{Value: "ARGUMENT"}, text}}
-	f.Steps = []Step{{Env: []Pair{{String{Value: "COPY_OF_ARG"}, String{Value: "<$ARGUMENT>"}}}}}
+	f.Env = []Pair{{Key: String{Value: "V"}, Value: text}}
+	f.Labels = []Pair{{Key: String{Value: "l"}, Value: text}}
+	f.Args = []Pair{{Key: String{Value: "ARGUMENT"}, Value: text}}
+	f.Steps = []Step{{Env: []Pair{{Key: String{Value: "COPY_OF_ARG"}, Value: String{Value: "<$ARGUMENT>"}}}}}
 	f.Cmd = &Command{Exec: []string{s}}
 	df, err := Convert(f, Options{})
 	if err != nil {
@@ -380,26 +381,26 @@ steps:
 
 func TestErrorsAreAllReported(t *testing.T) {
 	_, err := Parse("f", []byte("base: [a]\nenv: x\ncmd: {}\nbogus: 1\n"))
-	if list := Errors(err); len(list) != 4 {
+	if list := yamlfile.Errors(err); len(list) != 4 {
 		t.Errorf("got %d errors, want 4: %v", len(list), err)
 	}
-	if list := Errors(fmt.Errorf("building: %w", err)); len(list) != 4 {
+	if list := yamlfile.Errors(fmt.Errorf("building: %w", err)); len(list) != 4 {
 		t.Errorf("got %d errors of a wrapped error, want 4", len(list))
 	}
-	if Errors(nil) != nil || Errors(fmt.Errorf("other")) != nil {
+	if yamlfile.Errors(nil) != nil || yamlfile.Errors(fmt.Errorf("other")) != nil {
 		t.Error("got errors where there are none")
 	}
 	var many strings.Builder
 	for i := range 1000 {
 		fmt.Fprintf(&many, "k%d: 1\n", i)
 	}
-	if _, err := Parse("f", []byte(many.String())); len(Errors(err)) != maxErrors {
-		t.Errorf("got %d errors, want %d", len(Errors(err)), maxErrors)
+	if _, err := Parse("f", []byte(many.String())); len(yamlfile.Errors(err)) != 100 {
+		t.Errorf("got %d errors, want %d", len(yamlfile.Errors(err)), 100)
 	}
 }
 
 func TestTooLarge(t *testing.T) {
-	_, err := Parse("f", bytes.Repeat([]byte("# comment\n"), maxSize/10+1))
+	_, err := Parse("f", bytes.Repeat([]byte("# comment\n"), 16<<20/10+1))
 	if err == nil || !strings.Contains(err.Error(), "more than") {
 		t.Errorf("got %v, want a complaint about the size", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/zlayer-dev/zlayer/frontend/yamlfile"
 	"github.com/zlayer-dev/zlayer/graph"
 )
 
@@ -88,5 +89,5 @@ func (d *Dockerfile) Target(stage string) (string, error) {
 	if names == nil {
 		return "", fmt.Errorf("there is no stage %q: the file has no stages", stage)
 	}
-	return "", fmt.Errorf("there is no stage %q%s: stages are %s", stage, didYouMean(stage, names), strings.Join(names, ", "))
+	return "", fmt.Errorf("there is no stage %q%s: stages are %s", stage, yamlfile.DidYouMean(stage, names), strings.Join(names, ", "))
 }

@@ -3,6 +3,7 @@ package zimage
 import (
 	"time"
 
+	"github.com/zlayer-dev/zlayer/frontend/yamlfile"
 	"github.com/zlayer-dev/zlayer/graph"
 )
 
@@ -34,15 +35,10 @@ func (m Mode) String() string {
 }
 
 // String is a text of the file and its place.
-type String struct {
-	Value string
-	Pos   graph.Pos
-}
+type String = yamlfile.String
 
 // Pair is an entry of a mapping from names to texts.
-type Pair struct {
-	Key, Value String
-}
+type Pair = yamlfile.Pair
 
 // Command is a command line in one of its two forms.
 type Command struct {
@@ -209,8 +205,6 @@ type keyed struct {
 	// strange says that there were keys that do not exist.
 	strange bool
 }
-
-func (k *keyed) misspelled() { k.strange = true }
 
 func (k *keyed) seen(name string, pos graph.Pos) {
 	if k.keys == nil {

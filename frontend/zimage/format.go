@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/zlayer-dev/zlayer/frontend/yamlfile"
 )
 
 // Format lays a ZImagefile out in the common way: two blanks of indentation, quotes only where they
@@ -56,7 +58,7 @@ func layOut(text []byte) ([]byte, bool) {
 
 // tidy removes quotes that are not needed. Values keep the kind that other readers of YAML see.
 func tidy(n *yaml.Node, depth int) {
-	if depth > maxDepth {
+	if depth > yamlfile.MaxDepth {
 		return
 	}
 	if n.Tag == "!!merge" {
@@ -65,7 +67,7 @@ func tidy(n *yaml.Node, depth int) {
 	if n.Kind == yaml.ScalarNode && n.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle) != 0 {
 		if plainStyle(n.Value) {
 			n.Style = 0
-		} else if want := textNode(n.Value); want.Style == 0 && n.Style&yaml.SingleQuotedStyle == 0 && !strings.ContainsAny(n.Value, "'\\") {
+		} else if want := yamlfile.TextNode(n.Value); want.Style == 0 && n.Style&yaml.SingleQuotedStyle == 0 && !strings.ContainsAny(n.Value, "'\\") {
 			n.Style = yaml.DoubleQuotedStyle
 		}
 	}
@@ -76,7 +78,7 @@ func tidy(n *yaml.Node, depth int) {
 
 // plainStyle reports whether a text is so simple that nobody would quote it.
 func plainStyle(s string) bool {
-	if s == "" || slices.Contains(oldBooleans(), strings.ToLower(s)) {
+	if yamlfile.TextNode(s).Style != 0 {
 		return false
 	}
 	for i := range len(s) {
@@ -154,7 +156,7 @@ func comments(text []byte) []string {
 			}
 		}
 		for _, c := range n.Content {
-			if depth < maxDepth {
+			if depth < yamlfile.MaxDepth {
 				walk(c, depth+1)
 			}
 		}

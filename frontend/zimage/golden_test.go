@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/zlayer-dev/zlayer/frontend/yamlfile"
 	"github.com/zlayer-dev/zlayer/graph"
 )
 
@@ -143,7 +144,7 @@ func golden(t *testing.T, file, got string) {
 // checkErrors checks that every mistake has a place in the file, and that they are in its order.
 func checkErrors(t testing.TB, err error, text []byte) {
 	t.Helper()
-	list := Errors(err)
+	list := yamlfile.Errors(err)
 	if len(list) == 0 {
 		t.Fatalf("got %v, want errors with positions", err)
 	}

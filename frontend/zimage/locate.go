@@ -56,7 +56,7 @@ func looksLikeOne(head []byte) bool {
 		if !ok || yaml.Unmarshal(key, &m) != nil || len(m.Content) != 1 || m.Content[0].Kind != yaml.ScalarNode {
 			return false
 		}
-		return slices.Contains(fileTable().keys(), m.Content[0].Value)
+		return slices.Contains(fileTable().Keys(), m.Content[0].Value)
 	}
 	return false
 }

@@ -102,7 +102,7 @@ func (c *converter) healthcheck(h *Healthcheck) {
 			continue
 		}
 		if o.d.Length > 0 && o.d.Length < 1_000_000 {
-			c.errorf(o.d.Pos, "%s %s of a healthcheck is too short: the least is 1ms", o.flag, o.d.Value)
+			c.Errorf(o.d.Pos, "%s %s of a healthcheck is too short: the least is 1ms", o.flag, o.d.Value)
 		}
 		text += fmt.Sprintf(" --%s=%s", o.flag, o.d.Length)
 	}

@@ -6,10 +6,12 @@ import (
 
 	chmod "github.com/tonistiigi/dchapes-mode"
 	"gopkg.in/yaml.v3"
+
+	"github.com/zlayer-dev/zlayer/frontend/yamlfile"
 )
 
 // fileMode is permissions: octal digits as they are written, or the symbols that chmod(1) takes.
-func fileMode(what string) kind[*String] {
+func fileMode(what string) yamlfile.Kind[*String] {
 	return modeKind(what, func(s string) string {
 		if numeric(s) {
 			return octalFault(s)
@@ -22,7 +24,7 @@ func fileMode(what string) kind[*String] {
 }
 
 // octal is permissions in octal digits.
-func octal(what string) kind[*String] {
+func octal(what string) yamlfile.Kind[*String] {
 	return modeKind(what, octalFault, "^(0o?)?[0-7]+$")
 }
 
@@ -37,10 +39,10 @@ func octalFault(s string) string {
 
 // modeKind is permissions that fault finds nothing wrong with. YAML 1.2's octal numbers are
 // written with 0o, which nothing behind us understands.
-func modeKind(what string, fault func(string) string, pattern string) kind[*String] {
-	return kind[*String]{
-		decode: func(d *decoder, n *yaml.Node) (*String, bool) {
-			s, ok := d.scalar(n, what)
+func modeKind(what string, fault func(string) string, pattern string) yamlfile.Kind[*String] {
+	return yamlfile.Kind[*String]{
+		Decode: func(d *yamlfile.Decoder, n *yaml.Node) (*String, bool) {
+			s, ok := d.Scalar(n, what)
 			if !ok {
 				return nil, false
 			}
@@ -49,12 +51,12 @@ func modeKind(what string, fault func(string) string, pattern string) kind[*Stri
 				s.Value = "0" + rest
 			}
 			if f := fault(s.Value); f != "" {
-				d.errorf(s.Pos, "invalid %s %q: %s", what, spelled, f)
+				d.Errorf(s.Pos, "invalid %s %q: %s", what, spelled, f)
 				return nil, false
 			}
 			return &s, true
 		},
-		encode: encodeText,
-		schema: schema{"type": []any{"integer", "string"}, "pattern": pattern},
+		Encode: yamlfile.EncodeText,
+		Schema: yamlfile.Schema{"type": []any{"integer", "string"}, "pattern": pattern},
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 
+	"github.com/zlayer-dev/zlayer/frontend/yamlfile"
 	"github.com/zlayer-dev/zlayer/graph"
 )
 
@@ -30,19 +31,19 @@ func Overlay(f *File, template []byte, opt Options) (*Dockerfile, error) {
 	c := newConverter(f, opt)
 	c.windows()
 	if list := dockerfileStages("", template, opt.BuildArgs); !opt.Windows && len(list) > 0 && isWindows(list, len(list)-1) {
-		c.fail(f.Runtime.Pos, errWindows)
+		c.Fail(f.Runtime.Pos, errWindows)
 	}
 	lines := strings.Split(strings.TrimSuffix(string(template), "\n"), "\n")
 	places := slices.Repeat([]graph.Pos{f.at("runtime", f.Runtime.Pos)}, len(lines))
 	c.overrideArgs(ast.AST, lines, places)
 	for i, line := range lines {
 		c.out.Text = append(append(c.out.Text, line...), '\n')
-		c.out.Lines = append(c.out.Lines, c.clamp(places[i]))
+		c.out.Lines = append(c.out.Lines, c.Clamp(places[i]))
 	}
 	st := &stageState{Stage: &Stage{}, scope: &scope{vars: map[string]string{}}}
 	c.head(st, &f.Meta)
 	c.tail(st, &f.Meta)
-	if err := c.err(); err != nil {
+	if err := c.Err(); err != nil {
 		return nil, err
 	}
 	return c.out, nil
@@ -78,7 +79,7 @@ func (c *converter) overrideArgs(ast *parser.Node, lines []string, places []grap
 					return
 				}
 				if strings.Contains(p.Value.Value, "\n") {
-					c.errorf(p.Value.Pos, "the argument of a runtime must be one line")
+					c.Errorf(p.Value.Pos, "the argument of a runtime must be one line")
 				}
 				text += "=" + w
 				changed = true
@@ -96,7 +97,7 @@ func (c *converter) overrideArgs(ast *parser.Node, lines []string, places []grap
 	}
 	for _, a := range c.file.Args {
 		if !slices.Contains(declared, a.Key.Value) {
-			c.errorf(a.Key.Pos, "runtime %s has no argument %q%s", c.file.Runtime.Value, a.Key.Value, didYouMean(a.Key.Value, declared))
+			c.Errorf(a.Key.Pos, "runtime %s has no argument %q%s", c.file.Runtime.Value, a.Key.Value, yamlfile.DidYouMean(a.Key.Value, declared))
 		}
 	}
 }

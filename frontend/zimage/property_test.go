@@ -120,7 +120,7 @@ func FuzzScript(f *testing.F) {
 		if !utf8.ValidString(script) || !utf8.ValidString(value) || strings.ContainsRune(script+value, 0) || strings.TrimSpace(script) == "" {
 			t.Skip()
 		}
-		env := []Pair{{String{Value: "V"}, String{Value: value}}}
+		env := []Pair{{Key: String{Value: "V"}, Value: String{Value: value}}}
 		file := &File{Name: "ZImagefile", Base: &String{Value: "alpine"}, Steps: []Step{
 			{Run: &Command{Shell: script}},
 			{Run: &Command{Shell: script}, Env: env},

@@ -12,20 +12,21 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 
+	"github.com/zlayer-dev/zlayer/frontend/yamlfile"
 	"github.com/zlayer-dev/zlayer/graph"
 )
 
 // FromDockerfile returns the ZImagefile that says what a Dockerfile says; positions are those of
 // the Dockerfile, which name calls. [Marshal] gives its text. What the format cannot express is
-// refused, all of it at once, see [Errors].
+// refused, all of it at once, see [yamlfile.Errors].
 //
 // The stages of the result have their arguments declared at their beginning, so that a RUN can see
 // arguments that the Dockerfile declares only after it, and their metadata at their end.
 func FromDockerfile(name string, text []byte) (*File, error) {
-	r := &reverser{decoder: &decoder{name: name, text: text, lines: 1 + bytes.Count(text, []byte("\n"))}}
-	if line, col, bad := invalidUTF8(text); bad || bytes.IndexByte(text, 0) >= 0 {
-		r.errorf(graph.Pos{Line: line, Column: col}, "the Dockerfile is not UTF-8 text, which a ZImagefile has to be")
-		return nil, r.err()
+	r := &reverser{decoder: newDecoder(name, text)}
+	if line, col, bad := yamlfile.InvalidUTF8(text); bad || bytes.IndexByte(text, 0) >= 0 {
+		r.Errorf(graph.Pos{Line: line, Column: col}, "the Dockerfile is not UTF-8 text, which a ZImagefile has to be")
+		return nil, r.Err()
 	}
 	ast, err := parser.Parse(bytes.NewReader(text))
 	if err != nil {
@@ -36,8 +37,8 @@ func FromDockerfile(name string, text []byte) (*File, error) {
 		return nil, r.syntax(err)
 	}
 	if len(stages) == 0 {
-		r.errorf(graph.Pos{Line: 1}, "the Dockerfile has no stages")
-		return nil, r.err()
+		r.Errorf(graph.Pos{Line: 1}, "the Dockerfile has no stages")
+		return nil, r.Err()
 	}
 	r.escape = ast.EscapeToken
 	f := &File{Name: name, Text: text}
@@ -49,15 +50,15 @@ func FromDockerfile(name string, text []byte) (*File, error) {
 	if len(stages) == 1 && stages[0].Name == "" {
 		single(f)
 	}
-	if err := r.err(); err != nil {
+	if err := r.Err(); err != nil {
 		return nil, err
 	}
 	// What was not foreseen here must not come out as a file that does not parse.
 	if _, err := Parse(name, Marshal(f)); err != nil {
-		for _, e := range Errors(err) {
-			r.errorf(graph.Pos{Line: 1}, "writing this Dockerfile as a ZImagefile: %w", e.Err)
+		for _, e := range yamlfile.Errors(err) {
+			r.Errorf(graph.Pos{Line: 1}, "writing this Dockerfile as a ZImagefile: %w", e.Err)
 		}
-		return nil, r.err()
+		return nil, r.Err()
 	}
 	return f, nil
 }
@@ -82,20 +83,20 @@ func (r *reverser) syntax(err error) error {
 	if errors.As(err, &el) && len(el.Locations) > 0 && len(el.Locations[0]) > 0 {
 		line = el.Locations[0][0].Start.Line
 	}
-	r.errorf(graph.Pos{Line: line}, "parsing the Dockerfile: %s", parsePrefix.ReplaceAllString(err.Error(), ""))
-	return r.err()
+	r.Errorf(graph.Pos{Line: line}, "parsing the Dockerfile: %s", parsePrefix.ReplaceAllString(err.Error(), ""))
+	return r.Err()
 }
 
 // place is where an instruction stands.
 func (r *reverser) place(loc []parser.Range) graph.Pos {
 	if len(loc) == 0 {
-		return r.clamp(graph.Pos{Line: 1})
+		return r.Clamp(graph.Pos{Line: 1})
 	}
 	p := graph.Pos{Line: loc[0].Start.Line, EndLine: loc[len(loc)-1].End.Line}
 	if p.EndLine <= p.Line {
 		p.EndLine = 0
 	}
-	return r.clamp(p)
+	return r.Clamp(p)
 }
 
 // text gives a word that is expanded the spelling of ZImagefiles.
@@ -107,7 +108,7 @@ func (r *reverser) text(pos graph.Pos, word string) String {
 			return String{Value: s, Pos: pos}
 		}
 	}
-	r.fail(pos, err)
+	r.Fail(pos, err)
 	return String{Pos: pos}
 }
 
@@ -115,11 +116,11 @@ func (r *reverser) text(pos graph.Pos, word string) String {
 func (r *reverser) literal(pos graph.Pos, what, word string) String {
 	parts, err := dockerParts(word, r.escape)
 	if err != nil {
-		r.fail(pos, err)
+		r.Fail(pos, err)
 		return String{Pos: pos}
 	}
 	if n := names(parts); n != nil {
-		r.errorf(pos, "%s uses $%s, and a ZImagefile expands no variables there: write the value", what, n[0])
+		r.Errorf(pos, "%s uses $%s, and a ZImagefile expands no variables there: write the value", what, n[0])
 		return String{Pos: pos}
 	}
 	var b strings.Builder
@@ -145,7 +146,7 @@ func (r *reverser) globals(meta []instructions.ArgCommand) []Pair {
 		pos := r.place(meta[i].Location())
 		for _, a := range meta[i].Args {
 			if r.global[a.Key] {
-				r.errorf(pos, "argument %s is declared twice, which a ZImagefile cannot say", a.Key)
+				r.Errorf(pos, "argument %s is declared twice, which a ZImagefile cannot say", a.Key)
 			}
 			r.global[a.Key] = true
 			out = append(out, r.pair(pos, a))
@@ -167,7 +168,7 @@ func (r *reverser) nameStages(stages []instructions.Stage) {
 	taken := map[string]bool{}
 	for _, s := range stages {
 		if s.Name != "" && taken[s.Name] {
-			r.errorf(r.place(s.Location), "there are two stages called %s, which a ZImagefile cannot say", s.Name)
+			r.Errorf(r.place(s.Location), "there are two stages called %s, which a ZImagefile cannot say", s.Name)
 		}
 		taken[s.Name] = true
 	}
@@ -194,7 +195,7 @@ func (r *reverser) stage(s *instructions.Stage, i int) *Stage {
 		base = unambiguous(base)
 	}
 	if strings.ContainsAny(base, "\"'\\`") {
-		r.errorf(pos, "the base has quotes or escapes: write it without")
+		r.Errorf(pos, "the base has quotes or escapes: write it without")
 	}
 	st.Base = &String{Value: base, Pos: pos}
 	if s.Platform != "" {
@@ -316,9 +317,9 @@ func (b *stageBuilder) command(cmd instructions.Command) {
 	case *instructions.CmdCommand:
 		b.Cmd = b.commandLine(pos, c.ShellDependantCmdLine)
 	case *instructions.MaintainerCommand:
-		b.errorf(pos, "MAINTAINER cannot be said in a ZImagefile: use a label")
+		b.Errorf(pos, "MAINTAINER cannot be said in a ZImagefile: use a label")
 	default:
-		b.errorf(pos, "%s cannot be said in a ZImagefile", strings.ToUpper(cmd.Name()))
+		b.Errorf(pos, "%s cannot be said in a ZImagefile", strings.ToUpper(cmd.Name()))
 	}
 }
 
@@ -327,20 +328,20 @@ func (b *stageBuilder) arg(pos graph.Pos, c *instructions.ArgCommand) {
 		p := b.pair(pos, a)
 		switch {
 		case slices.ContainsFunc(b.Args, func(o Pair) bool { return o.Key.Value == a.Key }):
-			b.errorf(pos, "argument %s is declared twice in this stage, which a ZImagefile cannot say", a.Key)
+			b.Errorf(pos, "argument %s is declared twice in this stage, which a ZImagefile cannot say", a.Key)
 			continue
 		case b.set[a.Key]:
-			b.errorf(pos, "argument %s comes after a variable of that name; in a ZImagefile arguments come first", a.Key)
+			b.Errorf(pos, "argument %s comes after a variable of that name; in a ZImagefile arguments come first", a.Key)
 			continue
 		case a.Value != nil && p.Value.Value == "" && b.global[a.Key]:
-			b.errorf(pos, "argument %s has an empty default where the file has another, which a ZImagefile cannot say", a.Key)
+			b.Errorf(pos, "argument %s has an empty default where the file has another, which a ZImagefile cannot say", a.Key)
 			continue
 		}
 		b.changes(pos, a.Key)
 		if parts, err := parseText(p.Value.Value); err == nil {
 			for _, n := range names(parts) {
 				if b.set[n] {
-					b.errorf(pos, "the default of argument %s uses $%s, which is set before it; in a ZImagefile arguments come first", a.Key, n)
+					b.Errorf(pos, "the default of argument %s uses $%s, which is set before it; in a ZImagefile arguments come first", a.Key, n)
 				}
 			}
 		}
@@ -351,7 +352,7 @@ func (b *stageBuilder) arg(pos graph.Pos, c *instructions.ArgCommand) {
 // changes notes that a label before this would see another value of the variable at the end.
 func (b *stageBuilder) changes(pos graph.Pos, name string) {
 	if slices.Contains(b.fixed, name) {
-		b.errorf(pos, "$%s changes after a LABEL has used it; in a ZImagefile labels come last", name)
+		b.Errorf(pos, "$%s changes after a LABEL has used it; in a ZImagefile labels come last", name)
 	}
 }
 
@@ -359,8 +360,8 @@ func (b *stageBuilder) env(pos graph.Pos, c *instructions.EnvCommand) {
 	pairs := []Pair{}
 	for _, kv := range c.Env {
 		key := b.literal(pos, "the name in ENV", kv.Key)
-		if fault := variableName(key.Value); fault != "" {
-			b.errorf(pos, "ENV %q %s", key.Value, fault)
+		if fault := yamlfile.VariableName(key.Value); fault != "" {
+			b.Errorf(pos, "ENV %q %s", key.Value, fault)
 		}
 		b.changes(pos, key.Value)
 		b.set[key.Value] = true
@@ -387,8 +388,8 @@ func setPair(pairs []Pair, p Pair) []Pair {
 func (b *stageBuilder) label(pos graph.Pos, c *instructions.LabelCommand) {
 	for _, kv := range c.Labels {
 		key := b.literal(pos, "the name in LABEL", kv.Key)
-		if fault := labelName(key.Value); fault != "" {
-			b.errorf(pos, "label %q %s", key.Value, fault)
+		if fault := yamlfile.LabelName(key.Value); fault != "" {
+			b.Errorf(pos, "label %q %s", key.Value, fault)
 		}
 		value := b.text(pos, kv.Value)
 		if parts, err := parseText(value.Value); err == nil {
@@ -413,7 +414,7 @@ func (b *stageBuilder) expose(pos graph.Pos, c *instructions.ExposeCommand) {
 		from, err1 := strconv.ParseUint(first, 10, 16)
 		to, err2 := strconv.ParseUint(last, 10, 16)
 		if err1 != nil || err2 != nil || to < from {
-			b.errorf(pos, "EXPOSE %s cannot be said in a ZImagefile: write ports as NUMBER or NUMBER/PROTOCOL", p)
+			b.Errorf(pos, "EXPOSE %s cannot be said in a ZImagefile: write ports as NUMBER or NUMBER/PROTOCOL", p)
 			continue
 		}
 		for n := from; n <= to; n++ {

@@ -21,7 +21,7 @@ func (b *stageBuilder) commandLine(pos graph.Pos, c instructions.ShellDependantC
 		text = b.heredocs(pos, text, c.Files)
 	}
 	if strings.TrimSpace(text) == "" {
-		b.errorf(pos, "the command is empty")
+		b.Errorf(pos, "the command is empty")
 	}
 	return &Command{Pos: pos, Shell: text}
 }
@@ -39,7 +39,7 @@ func (b *stageBuilder) heredocs(pos graph.Pos, text string, files []instructions
 		data = parser.ChompHeredocContent(data)
 	}
 	if strings.HasPrefix(data, "#!") {
-		b.errorf(pos, "a heredoc that names its interpreter cannot be said in a ZImagefile: call the interpreter in the command")
+		b.Errorf(pos, "a heredoc that names its interpreter cannot be said in a ZImagefile: call the interpreter in the command")
 	}
 	return data
 }
@@ -52,7 +52,7 @@ func (b *stageBuilder) healthcheck(pos graph.Pos, c *instructions.HealthCheckCom
 	case "CMD":
 		h.Cmd = &Command{Pos: pos, Exec: test[1:]}
 	default:
-		b.errorf(pos, "HEALTHCHECK %s cannot be said in a ZImagefile", test[0])
+		b.Errorf(pos, "HEALTHCHECK %s cannot be said in a ZImagefile", test[0])
 		return
 	}
 	for _, d := range []struct {
@@ -94,7 +94,7 @@ func spellDuration(d time.Duration) string {
 func (b *stageBuilder) files(pos graph.Pos, c instructions.SourcesAndDest, chown, chmod string) (Step, []String) {
 	s := Step{Pos: pos}
 	if len(c.SourceContents) > 0 {
-		b.errorf(pos, "a heredoc as a source cannot be said in a ZImagefile")
+		b.Errorf(pos, "a heredoc as a source cannot be said in a ZImagefile")
 	}
 	sources := []String{}
 	for _, src := range c.SourcePaths {
@@ -111,7 +111,7 @@ func (b *stageBuilder) files(pos graph.Pos, c instructions.SourcesAndDest, chown
 func (b *stageBuilder) refuse(pos graph.Pos, flags map[string]bool) {
 	for _, name := range []string{"link", "parents", "exclude", "checksum", "keep-git-dir", "unpack", "device"} {
 		if flags[name] {
-			b.errorf(pos, "--%s cannot be said in a ZImagefile", name)
+			b.Errorf(pos, "--%s cannot be said in a ZImagefile", name)
 		}
 	}
 }
@@ -164,7 +164,7 @@ func (b *stageBuilder) run(pos graph.Pos, c *instructions.RunCommand) {
 	if err := c.Expand(func(word string) (string, error) {
 		return b.literal(pos, "--mount", word).Value, nil
 	}); err != nil {
-		b.fail(pos, err)
+		b.Fail(pos, err)
 		return
 	}
 	b.refuse(pos, map[string]bool{"device": len(instructions.GetDevices(c)) > 0})

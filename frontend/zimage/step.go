@@ -75,17 +75,17 @@ func (c *converter) inStage(st, from *stageState, src String) (String, bool) {
 		v, unknown, err := evaluate(src.Value, st.scope.vars)
 		switch {
 		case err != nil:
-			c.fail(src.Pos, err)
+			c.Fail(src.Pos, err)
 			return src, false
 		case unknown != "":
-			c.errorf(src.Pos, "whether %q is absolute depends on $%s, which is known only when it is built: begin it with / or ./", src.Value, unknown)
+			c.Errorf(src.Pos, "whether %q is absolute depends on $%s, which is known only when it is built: begin it with / or ./", src.Value, unknown)
 			return src, false
 		case absolute(v, from.windows):
 			return src, true
 		}
 	}
 	if why := from.scope.dirUnknown; why != "" {
-		c.errorf(src.Pos, "%q is relative to the working directory of %s, and %s: write an absolute path", src.Value, from.loc, why)
+		c.Errorf(src.Pos, "%q is relative to the working directory of %s, and %s: write an absolute path", src.Value, from.loc, why)
 		return src, false
 	}
 	dir := from.scope.dir
@@ -120,7 +120,7 @@ func wordList(words []string) string {
 func (c *converter) flag(name string, s String, value string) string {
 	for i := range len(value) {
 		if value[i] >= 0x80 || value[i] < ' ' {
-			c.errorf(s.Pos, "%q: BuildKit takes ASCII only here", s.Value)
+			c.Errorf(s.Pos, "%q: BuildKit takes ASCII only here", s.Value)
 			return ""
 		}
 	}

@@ -2,6 +2,9 @@ package zimage
 
 import (
 	"gopkg.in/yaml.v3"
+
+	"github.com/zlayer-dev/zlayer/frontend/yamlfile"
+	"github.com/zlayer-dev/zlayer/graph"
 )
 
 // worlds are the WIT worlds that a WASM build may target.
@@ -14,165 +17,157 @@ func worlds() []string {
 }
 
 // fileTable describes a whole ZImagefile. Everything that is known about keys hangs off it.
-func fileTable() *table[File] {
-	steps := list("steps", deref(object(stepTable())))
-	build := nested(object(buildTable()))
-	t := &table[File]{what: "a ZImagefile", members: []member[File]{
-		key("version", choice("version", "1"), func(f *File) **String { return &f.Version },
+func fileTable() *yamlfile.Table[File] {
+	steps := yamlfile.List("steps", yamlfile.Deref(yamlfile.Object(stepTable())))
+	build := nested(yamlfile.Object(buildTable()))
+	t := &yamlfile.Table[File]{What: "a ZImagefile", Members: []yamlfile.Member[File]{
+		yamlfile.Key("version", yamlfile.Choice("version", "1"), func(f *File) **String { return &f.Version },
 			"Version of the format; only \"1\" exists."),
-		key("runtime", word("runtime"), func(f *File) **String { return &f.Runtime },
+		yamlfile.Key("runtime", yamlfile.Word("runtime"), func(f *File) **String { return &f.Runtime },
 			"Name of a runtime template to build with, like node22 or go. The metadata of the file is applied on top."),
-		key("base", word("base"), func(f *File) **String { return &f.Base },
+		yamlfile.Key("base", yamlfile.Word("base"), func(f *File) **String { return &f.Base },
 			"Image to start from, or scratch. Variables of args are expanded."),
-		key("build", build, func(f *File) **Build { return &f.Build },
+		yamlfile.Key("build", build, func(f *File) **Build { return &f.Build },
 			"Directory with a build file of its own whose image to start from."),
-		key("platform", word("platform"), func(f *File) **String { return &f.Platform },
+		yamlfile.Key("platform", yamlfile.Word("platform"), func(f *File) **String { return &f.Platform },
 			"Platform to build for, like linux/arm64."),
-		key("os", choice("os", "linux", "windows"), func(f *File) **String { return &f.OS },
+		yamlfile.Key("os", yamlfile.Choice("os", "linux", "windows"), func(f *File) **String { return &f.OS },
 			"Operating system to build for."),
-		key("args", mapping("args", variableName), func(f *File) *[]Pair { return &f.Args },
+		yamlfile.Key("args", yamlfile.Mapping("args", yamlfile.VariableName), func(f *File) *[]Pair { return &f.Args },
 			"Build arguments with their defaults; an empty default is none. They can be used in base."),
-		key("stages", stages(object(stageTable(steps, build))), func(f *File) *[]Stage { return &f.Stages },
+		yamlfile.Key("stages", stages(yamlfile.Object(stageTable(steps, build))), func(f *File) *[]Stage { return &f.Stages },
 			"Stages by name. The last one is the result."),
-		key("wasm", object(wasmTable()), func(f *File) **Wasm { return &f.Wasm },
+		yamlfile.Key("wasm", yamlfile.Object(wasmTable()), func(f *File) **Wasm { return &f.Wasm },
 			"Build a WebAssembly component or module."),
 	}}
-	t.members = append(t.members, metaMembers(func(f *File) *Meta { return &f.Meta })...)
-	t.insertAfter("workdir", key("steps", steps, func(f *File) *[]Step { return &f.Steps },
+	t.Members = append(t.Members, metaMembers(func(f *File) *Meta { return &f.Meta })...)
+	insertAfter(t, "workdir", yamlfile.Key("steps", steps, func(f *File) *[]Step { return &f.Steps },
 		"What to do to the base, in order."))
 	mode := []any{}
 	for _, name := range []string{"runtime", "base", "build", "stages", "wasm"} {
-		mode = append(mode, schema{"required": []any{name}})
+		mode = append(mode, yamlfile.Schema{"required": []any{name}})
 	}
-	t.rules = schema{"oneOf": mode}
-	return t
+	t.Rules = yamlfile.Schema{"oneOf": mode}
+	return remember(t, func(f *File) *keyed { return &f.keyed })
 }
 
 // stageTable describes an entry of stages.
-func stageTable(steps kind[[]Step], build kind[*Build]) *table[Stage] {
-	t := &table[Stage]{what: "a stage", members: []member[Stage]{
-		key("base", word("base"), func(s *Stage) **String { return &s.Base },
+func stageTable(steps yamlfile.Kind[[]Step], build yamlfile.Kind[*Build]) *yamlfile.Table[Stage] {
+	t := &yamlfile.Table[Stage]{What: "a stage", Members: []yamlfile.Member[Stage]{
+		yamlfile.Key("base", yamlfile.Word("base"), func(s *Stage) **String { return &s.Base },
 			"Image or earlier stage to start from, or scratch."),
-		key("build", build, func(s *Stage) **Build { return &s.Build },
+		yamlfile.Key("build", build, func(s *Stage) **Build { return &s.Build },
 			"Directory with a build file of its own whose image to start from."),
-		key("platform", word("platform"), func(s *Stage) **String { return &s.Platform },
+		yamlfile.Key("platform", yamlfile.Word("platform"), func(s *Stage) **String { return &s.Platform },
 			"Platform of the stage's base, like linux/arm64 or $BUILDPLATFORM."),
-		key("os", choice("os", "linux", "windows"), func(s *Stage) **String { return &s.OS },
+		yamlfile.Key("os", yamlfile.Choice("os", "linux", "windows"), func(s *Stage) **String { return &s.OS },
 			"Operating system of the stage."),
-		key("args", mapping("args", variableName), func(s *Stage) *[]Pair { return &s.Args },
+		yamlfile.Key("args", yamlfile.Mapping("args", yamlfile.VariableName), func(s *Stage) *[]Pair { return &s.Args },
 			"Build arguments that the stage uses; an empty default is that of the file's args."),
 	}}
-	t.members = append(t.members, metaMembers(func(s *Stage) *Meta { return &s.Meta })...)
-	t.insertAfter("workdir", key("steps", steps, func(s *Stage) *[]Step { return &s.Steps },
+	t.Members = append(t.Members, metaMembers(func(s *Stage) *Meta { return &s.Meta })...)
+	insertAfter(t, "workdir", yamlfile.Key("steps", steps, func(s *Stage) *[]Step { return &s.Steps },
 		"What to do to the base, in order."))
-	t.rules = schema{"oneOf": []any{schema{"required": []any{"base"}}, schema{"required": []any{"build"}}}}
-	return t
-}
-
-// insertAfter adds a member behind the one of the name.
-func (t *table[O]) insertAfter(name string, m member[O]) {
-	for i := range t.members {
-		if t.members[i].name == name {
-			t.members = append(t.members[:i+1], append([]member[O]{m}, t.members[i+1:]...)...)
-			return
-		}
-	}
-	panic("zimage: no member " + name)
+	t.Rules = yamlfile.Schema{"oneOf": []any{yamlfile.Schema{"required": []any{"base"}}, yamlfile.Schema{"required": []any{"build"}}}}
+	return remember(t, func(s *Stage) *keyed { return &s.keyed })
 }
 
 // metaMembers are the keys that files and stages share.
-func metaMembers[O any](at func(*O) *Meta) []member[O] {
-	return []member[O]{
-		key("env", mapping("env", variableName), func(o *O) *[]Pair { return &at(o).Env },
+func metaMembers[O any](at func(*O) *Meta) []yamlfile.Member[O] {
+	return []yamlfile.Member[O]{
+		yamlfile.Key("env", yamlfile.Mapping("env", yamlfile.VariableName), func(o *O) *[]Pair { return &at(o).Env },
 			"Environment variables of the image."),
-		key("workdir", word("workdir"), func(o *O) **String { return &at(o).Workdir },
+		yamlfile.Key("workdir", yamlfile.Word("workdir"), func(o *O) **String { return &at(o).Workdir },
 			"Working directory of the steps and of the image."),
-		key("labels", mapping("labels", labelName), func(o *O) *[]Pair { return &at(o).Labels },
+		yamlfile.Key("labels", yamlfile.Mapping("labels", yamlfile.LabelName), func(o *O) *[]Pair { return &at(o).Labels },
 			"Labels of the image."),
-		key("expose", ports(), func(o *O) *[]String { return &at(o).Expose },
+		yamlfile.Key("expose", ports(), func(o *O) *[]String { return &at(o).Expose },
 			"Ports that the image listens on: numbers, or NUMBER/udp."),
-		key("user", word("user"), func(o *O) **String { return &at(o).User },
+		yamlfile.Key("user", yamlfile.Word("user"), func(o *O) **String { return &at(o).User },
 			"User, and group after a colon, that the image runs as. Steps run as the base's user."),
-		key("volumes", list("volumes", item("a volume", true)), func(o *O) *[]String { return &at(o).Volumes },
+		yamlfile.Key("volumes", yamlfile.List("volumes", yamlfile.Item("a volume", true)), func(o *O) *[]String { return &at(o).Volumes },
 			"Paths that hold data."),
-		key("healthcheck", object(healthcheckTable()), func(o *O) **Healthcheck { return &at(o).Healthcheck },
+		yamlfile.Key("healthcheck", yamlfile.Object(healthcheckTable()), func(o *O) **Healthcheck { return &at(o).Healthcheck },
 			"How to find out whether a container is well."),
-		key("stopsignal", word("stopsignal"), func(o *O) **String { return &at(o).StopSignal },
+		yamlfile.Key("stopsignal", yamlfile.Word("stopsignal"), func(o *O) **String { return &at(o).StopSignal },
 			"Signal that asks the container to stop."),
-		key("entrypoint", command("entrypoint", true), func(o *O) **Command { return &at(o).Entrypoint },
+		yamlfile.Key("entrypoint", command("entrypoint", true), func(o *O) **Command { return &at(o).Entrypoint },
 			"Program of the image: a text for the shell, or a list. An empty list removes the base's."),
-		key("cmd", command("cmd", true), func(o *O) **Command { return &at(o).Cmd },
+		yamlfile.Key("cmd", command("cmd", true), func(o *O) **Command { return &at(o).Cmd },
 			"Default command, or arguments of the entrypoint: a text for the shell, or a list."),
 	}
 }
 
 // stepTable describes an entry of steps.
-func stepTable() *table[Step] {
-	words := func(name string) kind[[]String] { return oneOrMore(name) }
-	t := &table[Step]{what: "a step", members: []member[Step]{
-		key("run", command("run", false), func(s *Step) **Command { return &s.Run },
+func stepTable() *yamlfile.Table[Step] {
+	words := func(name string) yamlfile.Kind[[]String] { return yamlfile.OneOrMore(name) }
+	t := &yamlfile.Table[Step]{What: "a step", Members: []yamlfile.Member[Step]{
+		yamlfile.Key("run", command("run", false), func(s *Step) **Command { return &s.Run },
 			"Command to run: a text for the shell, or a list."),
-		key("copy", words("copy"), func(s *Step) *[]String { return &s.Copy },
+		yamlfile.Key("copy", words("copy"), func(s *Step) *[]String { return &s.Copy },
 			"Paths to copy from the build context, or from what \"from\" names."),
-		key("add", words("add"), func(s *Step) *[]String { return &s.Add },
+		yamlfile.Key("add", words("add"), func(s *Step) *[]String { return &s.Add },
 			"Paths or addresses to add; archives are unpacked."),
-		key("env", mapping("env", variableName), func(s *Step) *[]Pair { return &s.Env },
+		yamlfile.Key("env", yamlfile.Mapping("env", yamlfile.VariableName), func(s *Step) *[]Pair { return &s.Env },
 			"Environment variables from here on; beside run, for that command only."),
-		key("workdir", word("workdir"), func(s *Step) **String { return &s.Workdir },
+		yamlfile.Key("workdir", yamlfile.Word("workdir"), func(s *Step) **String { return &s.Workdir },
 			"Working directory from here on."),
-		key("user", word("user"), func(s *Step) **String { return &s.User },
+		yamlfile.Key("user", yamlfile.Word("user"), func(s *Step) **String { return &s.User },
 			"User from here on."),
-		key("to", word("to"), func(s *Step) **String { return &s.To },
+		yamlfile.Key("to", yamlfile.Word("to"), func(s *Step) **String { return &s.To },
 			"Where copy and add put the files."),
-		key("from", word("from"), func(s *Step) **String { return &s.From },
+		yamlfile.Key("from", yamlfile.Word("from"), func(s *Step) **String { return &s.From },
 			"Stage or image to copy from. Relative paths start at the working directory of the stage."),
-		key("owner", word("owner"), func(s *Step) **String { return &s.Owner },
+		yamlfile.Key("owner", yamlfile.Word("owner"), func(s *Step) **String { return &s.Owner },
 			"Owner of the copied files: USER[:GROUP]."),
-		key("chmod", fileMode("chmod"), func(s *Step) **String { return &s.Chmod },
+		yamlfile.Key("chmod", fileMode("chmod"), func(s *Step) **String { return &s.Chmod },
 			"Permissions of the copied files, like 0755 or u+x."),
-		key("cache", list("cache", deref(object(cacheTable()))), func(s *Step) *[]Mount { return &s.Cache },
+		yamlfile.Key("cache", yamlfile.List("cache", yamlfile.Deref(yamlfile.Object(cacheTable()))), func(s *Step) *[]Mount { return &s.Cache },
 			"Directories that are kept between builds."),
-		key("mounts", list("mounts", deref(object(mountTable()))), func(s *Step) *[]Mount { return &s.Mounts },
+		yamlfile.Key("mounts", yamlfile.List("mounts", yamlfile.Deref(yamlfile.Object(mountTable()))), func(s *Step) *[]Mount { return &s.Mounts },
 			"Other mounts for the command."),
-		key("secrets", list("secrets", named(deref(object(secretTable())))), func(s *Step) *[]Mount { return &s.Secrets },
+		yamlfile.Key("secrets", yamlfile.List("secrets", named(yamlfile.Deref(yamlfile.Object(secretTable())))), func(s *Step) *[]Mount { return &s.Secrets },
 			"Secrets for the command: ids, or mappings."),
-		key("ssh", agents(deref(object(agentTable()))), func(s *Step) *[]Mount { return &s.SSH },
+		yamlfile.Key("ssh", agents(yamlfile.Deref(yamlfile.Object(agentTable()))), func(s *Step) *[]Mount { return &s.SSH },
 			"SSH agents for the command: true for the default one, ids, or mappings."),
-		key("network", choice("network", "default", "none", "host"), func(s *Step) **String { return &s.Network },
+		yamlfile.Key("network", yamlfile.Choice("network", "default", "none", "host"), func(s *Step) **String { return &s.Network },
 			"Network of the command."),
-		key("security", choice("security", "sandbox", "insecure"), func(s *Step) **String { return &s.Security },
+		yamlfile.Key("security", yamlfile.Choice("security", "sandbox", "insecure"), func(s *Step) **String { return &s.Security },
 			"Whether the command runs with all capabilities."),
 	}}
-	t.rules = stepRules()
+	t.Rules = stepRules()
+	remember(t, func(s *Step) *keyed { return &s.keyed })
+	t.Place = func(s *Step, pos graph.Pos) { s.Pos = pos }
+	t.Seen = noteStep
 	return t
 }
 
 // stepRules are the schema's conditions on steps: one action, and modifiers only beside it.
-func stepRules() schema {
-	required := func(names ...string) schema {
+func stepRules() yamlfile.Schema {
+	required := func(names ...string) yamlfile.Schema {
 		l := []any{}
 		for _, n := range names {
 			l = append(l, n)
 		}
-		return schema{"required": l}
+		return yamlfile.Schema{"required": l}
 	}
-	none := func(names ...string) schema {
+	none := func(names ...string) yamlfile.Schema {
 		l := []any{}
 		for _, n := range names {
 			l = append(l, required(n))
 		}
-		return schema{"not": schema{"anyOf": l}}
+		return yamlfile.Schema{"not": yamlfile.Schema{"anyOf": l}}
 	}
 	run := []string{"cache", "mounts", "secrets", "ssh", "network", "security"}
 	files := []string{"to", "from", "owner", "chmod"}
-	with := func(s schema, not ...[]string) schema {
+	with := func(s yamlfile.Schema, not ...[]string) yamlfile.Schema {
 		var names []string
 		for _, n := range not {
 			names = append(names, n...)
 		}
-		return schema{"allOf": []any{s, none(names...)}}
+		return yamlfile.Schema{"allOf": []any{s, none(names...)}}
 	}
-	return schema{"oneOf": []any{
+	return yamlfile.Schema{"oneOf": []any{
 		with(required("run"), files, []string{"copy", "add", "workdir", "user"}),
 		with(required("copy", "to"), run, []string{"run", "add", "env", "workdir", "user"}),
 		with(required("add", "to"), run, []string{"run", "copy", "env", "workdir", "user", "from"}),
@@ -184,142 +179,142 @@ func stepRules() schema {
 
 const sharingDoc = "Who may use the directory at the same time: locked (one command after the other, the default), shared, or private."
 
-func cacheTable() *table[Mount] {
-	return &table[Mount]{what: "a cache", members: []member[Mount]{
-		must(key("target", word("target"), func(m *Mount) **String { return &m.Target }, "Path in the stage.")),
-		key("id", word("id"), func(m *Mount) **String { return &m.ID }, "Name of the cache; the path by default."),
-		key("sharing", choice("sharing", "locked", "shared", "private"), func(m *Mount) **String { return &m.Sharing }, sharingDoc),
-		key("readonly", boolean("readonly"), func(m *Mount) *bool { return &m.ReadOnly }, "The command must not write to it."),
+func cacheTable() *yamlfile.Table[Mount] {
+	return &yamlfile.Table[Mount]{What: "a cache", Place: func(m *Mount, pos graph.Pos) { m.Pos = pos }, Members: []yamlfile.Member[Mount]{
+		yamlfile.Must(yamlfile.Key("target", yamlfile.Word("target"), func(m *Mount) **String { return &m.Target }, "Path in the stage.")),
+		yamlfile.Key("id", yamlfile.Word("id"), func(m *Mount) **String { return &m.ID }, "Name of the cache; the path by default."),
+		yamlfile.Key("sharing", yamlfile.Choice("sharing", "locked", "shared", "private"), func(m *Mount) **String { return &m.Sharing }, sharingDoc),
+		yamlfile.Key("readonly", yamlfile.Boolean("readonly"), func(m *Mount) *bool { return &m.ReadOnly }, "The command must not write to it."),
 	}}
 }
 
-func mountTable() *table[Mount] {
-	return &table[Mount]{what: "a mount", members: []member[Mount]{
-		must(key("type", choice("type", "bind", "cache", "tmpfs"), func(m *Mount) **String { return &m.Type }, "Kind of mount.")),
-		must(key("target", word("target"), func(m *Mount) **String { return &m.Target }, "Path in the stage.")),
-		key("from", word("from"), func(m *Mount) **String { return &m.From }, "Stage or image that is mounted; the build context by default. Paths in it start at its root."),
-		key("source", word("source"), func(m *Mount) **String { return &m.Source }, "Path in what is mounted."),
-		key("id", word("id"), func(m *Mount) **String { return &m.ID }, "Name of the cache; the path by default."),
-		key("sharing", choice("sharing", "locked", "shared", "private"), func(m *Mount) **String { return &m.Sharing }, sharingDoc),
-		key("size", word("size"), func(m *Mount) **String { return &m.Size }, "Limit of a tmpfs, like 64m."),
-		key("readonly", boolean("readonly"), func(m *Mount) *bool { return &m.ReadOnly }, "The command must not write to it. Binds are read-only by default."),
-		key("readwrite", boolean("readwrite"), func(m *Mount) *bool { return &m.ReadWrite }, "The command may write to a bind; what it writes is dropped."),
-		key("mode", octal("mode"), func(m *Mount) **String { return &m.Mode }, "Permissions of a new cache."),
-		key("uid", natural("uid"), func(m *Mount) **String { return &m.UID }, "Owner of a new cache."),
-		key("gid", natural("gid"), func(m *Mount) **String { return &m.GID }, "Group of a new cache."),
-	}, rules: schema{}}
+func mountTable() *yamlfile.Table[Mount] {
+	return &yamlfile.Table[Mount]{What: "a mount", Place: func(m *Mount, pos graph.Pos) { m.Pos = pos }, Members: []yamlfile.Member[Mount]{
+		yamlfile.Must(yamlfile.Key("type", yamlfile.Choice("type", "bind", "cache", "tmpfs"), func(m *Mount) **String { return &m.Type }, "Kind of mount.")),
+		yamlfile.Must(yamlfile.Key("target", yamlfile.Word("target"), func(m *Mount) **String { return &m.Target }, "Path in the stage.")),
+		yamlfile.Key("from", yamlfile.Word("from"), func(m *Mount) **String { return &m.From }, "Stage or image that is mounted; the build context by default. Paths in it start at its root."),
+		yamlfile.Key("source", yamlfile.Word("source"), func(m *Mount) **String { return &m.Source }, "Path in what is mounted."),
+		yamlfile.Key("id", yamlfile.Word("id"), func(m *Mount) **String { return &m.ID }, "Name of the cache; the path by default."),
+		yamlfile.Key("sharing", yamlfile.Choice("sharing", "locked", "shared", "private"), func(m *Mount) **String { return &m.Sharing }, sharingDoc),
+		yamlfile.Key("size", yamlfile.Word("size"), func(m *Mount) **String { return &m.Size }, "Limit of a tmpfs, like 64m."),
+		yamlfile.Key("readonly", yamlfile.Boolean("readonly"), func(m *Mount) *bool { return &m.ReadOnly }, "The command must not write to it. Binds are read-only by default."),
+		yamlfile.Key("readwrite", yamlfile.Boolean("readwrite"), func(m *Mount) *bool { return &m.ReadWrite }, "The command may write to a bind; what it writes is dropped."),
+		yamlfile.Key("mode", octal("mode"), func(m *Mount) **String { return &m.Mode }, "Permissions of a new cache."),
+		yamlfile.Key("uid", yamlfile.Natural("uid"), func(m *Mount) **String { return &m.UID }, "Owner of a new cache."),
+		yamlfile.Key("gid", yamlfile.Natural("gid"), func(m *Mount) **String { return &m.GID }, "Group of a new cache."),
+	}, Rules: yamlfile.Schema{}}
 }
 
-func secretTable() *table[Mount] {
-	return &table[Mount]{what: "a secret", members: append([]member[Mount]{
-		must(key("id", word("id"), func(m *Mount) **String { return &m.ID }, "Id of the secret.")),
-		key("target", word("target"), func(m *Mount) **String { return &m.Target }, "File with the secret; /run/secrets/ID by default."),
-		key("env", word("env"), func(m *Mount) **String { return &m.Env }, "Variable with the secret."),
+func secretTable() *yamlfile.Table[Mount] {
+	return &yamlfile.Table[Mount]{What: "a secret", Place: func(m *Mount, pos graph.Pos) { m.Pos = pos }, Members: append([]yamlfile.Member[Mount]{
+		yamlfile.Must(yamlfile.Key("id", yamlfile.Word("id"), func(m *Mount) **String { return &m.ID }, "Id of the secret.")),
+		yamlfile.Key("target", yamlfile.Word("target"), func(m *Mount) **String { return &m.Target }, "File with the secret; /run/secrets/ID by default."),
+		yamlfile.Key("env", yamlfile.Word("env"), func(m *Mount) **String { return &m.Env }, "Variable with the secret."),
 	}, ownership()...)}
 }
 
-func agentTable() *table[Mount] {
-	return &table[Mount]{what: "an ssh agent", members: append([]member[Mount]{
-		key("id", word("id"), func(m *Mount) **String { return &m.ID }, "Id of the agent."),
-		key("target", word("target"), func(m *Mount) **String { return &m.Target }, "Path of the socket."),
+func agentTable() *yamlfile.Table[Mount] {
+	return &yamlfile.Table[Mount]{What: "an ssh agent", Place: func(m *Mount, pos graph.Pos) { m.Pos = pos }, Members: append([]yamlfile.Member[Mount]{
+		yamlfile.Key("id", yamlfile.Word("id"), func(m *Mount) **String { return &m.ID }, "Id of the agent."),
+		yamlfile.Key("target", yamlfile.Word("target"), func(m *Mount) **String { return &m.Target }, "Path of the socket."),
 	}, ownership()...)}
 }
 
-func ownership() []member[Mount] {
-	return []member[Mount]{
-		key("required", boolean("required"), func(m *Mount) *bool { return &m.Required }, "The build fails without it."),
-		key("mode", octal("mode"), func(m *Mount) **String { return &m.Mode }, "Permissions of the file."),
-		key("uid", natural("uid"), func(m *Mount) **String { return &m.UID }, "Owner of the file."),
-		key("gid", natural("gid"), func(m *Mount) **String { return &m.GID }, "Group of the file."),
+func ownership() []yamlfile.Member[Mount] {
+	return []yamlfile.Member[Mount]{
+		yamlfile.Key("required", yamlfile.Boolean("required"), func(m *Mount) *bool { return &m.Required }, "The build fails without it."),
+		yamlfile.Key("mode", octal("mode"), func(m *Mount) **String { return &m.Mode }, "Permissions of the file."),
+		yamlfile.Key("uid", yamlfile.Natural("uid"), func(m *Mount) **String { return &m.UID }, "Owner of the file."),
+		yamlfile.Key("gid", yamlfile.Natural("gid"), func(m *Mount) **String { return &m.GID }, "Group of the file."),
 	}
 }
 
-func buildTable() *table[Build] {
-	dir := key("workdir", word("workdir"), func(b *Build) **String { return &b.Dir }, "Directory, relative to the build context.")
-	dir.alias = "context"
-	return &table[Build]{what: "a nested build", members: []member[Build]{
+func buildTable() *yamlfile.Table[Build] {
+	dir := yamlfile.Key("workdir", yamlfile.Word("workdir"), func(b *Build) **String { return &b.Dir }, "Directory, relative to the build context.")
+	dir.Alias = "context"
+	return &yamlfile.Table[Build]{What: "a nested build", Place: func(b *Build, pos graph.Pos) { b.Pos = pos }, Members: []yamlfile.Member[Build]{
 		dir,
-		key("file", word("file"), func(b *Build) **String { return &b.File }, "Build file, relative to the directory."),
-		key("target", word("target"), func(b *Build) **String { return &b.Target }, "Stage that is the result."),
-		key("args", mapping("args", variableName), func(b *Build) *[]Pair { return &b.Args }, "Build arguments."),
+		yamlfile.Key("file", yamlfile.Word("file"), func(b *Build) **String { return &b.File }, "Build file, relative to the directory."),
+		yamlfile.Key("target", yamlfile.Word("target"), func(b *Build) **String { return &b.Target }, "Stage that is the result."),
+		yamlfile.Key("args", yamlfile.Mapping("args", yamlfile.VariableName), func(b *Build) *[]Pair { return &b.Args }, "Build arguments."),
 	}}
 }
 
-func healthcheckTable() *table[Healthcheck] {
-	return &table[Healthcheck]{what: "a healthcheck", members: []member[Healthcheck]{
-		must(key("cmd", command("cmd", false), func(h *Healthcheck) **Command { return &h.Cmd }, "Command that fails if the container is not well.")),
-		key("interval", duration("healthcheck interval"), func(h *Healthcheck) **Duration { return &h.Interval }, "Time between checks, like 30s."),
-		key("timeout", duration("healthcheck timeout"), func(h *Healthcheck) **Duration { return &h.Timeout }, "Time that a check may take."),
-		key("start_period", duration("healthcheck start_period"), func(h *Healthcheck) **Duration { return &h.StartPeriod }, "Time that the container has to start."),
-		key("start_interval", duration("healthcheck start_interval"), func(h *Healthcheck) **Duration { return &h.StartInterval }, "Time between checks while it starts."),
-		key("retries", natural("retries"), func(h *Healthcheck) **String { return &h.Retries }, "Failures in a row that count."),
+func healthcheckTable() *yamlfile.Table[Healthcheck] {
+	return &yamlfile.Table[Healthcheck]{What: "a healthcheck", Place: func(h *Healthcheck, pos graph.Pos) { h.Pos = pos }, Members: []yamlfile.Member[Healthcheck]{
+		yamlfile.Must(yamlfile.Key("cmd", command("cmd", false), func(h *Healthcheck) **Command { return &h.Cmd }, "Command that fails if the container is not well.")),
+		yamlfile.Key("interval", duration("healthcheck interval"), func(h *Healthcheck) **Duration { return &h.Interval }, "Time between checks, like 30s."),
+		yamlfile.Key("timeout", duration("healthcheck timeout"), func(h *Healthcheck) **Duration { return &h.Timeout }, "Time that a check may take."),
+		yamlfile.Key("start_period", duration("healthcheck start_period"), func(h *Healthcheck) **Duration { return &h.StartPeriod }, "Time that the container has to start."),
+		yamlfile.Key("start_interval", duration("healthcheck start_interval"), func(h *Healthcheck) **Duration { return &h.StartInterval }, "Time between checks while it starts."),
+		yamlfile.Key("retries", yamlfile.Natural("retries"), func(h *Healthcheck) **String { return &h.Retries }, "Failures in a row that count."),
 	}}
 }
 
-func wasmTable() *table[Wasm] {
-	commands := func(name string) kind[[]Command] {
-		return list(name, deref(command("a command of "+name, false)))
+func wasmTable() *yamlfile.Table[Wasm] {
+	commands := func(name string) yamlfile.Kind[[]Command] {
+		return yamlfile.List(name, yamlfile.Deref(command("a command of "+name, false)))
 	}
-	return &table[Wasm]{what: "wasm", members: []member[Wasm]{
-		key("target", choice("wasm.target", "preview1", "preview2"), func(w *Wasm) **String { return &w.Target }, "WASI version; preview2 by default."),
-		key("optimize", boolean("optimize"), func(w *Wasm) *bool { return &w.Optimize }, "Build for release."),
-		key("opt_level", choice("wasm.opt_level", "O", "Os", "Oz", "O2", "O3"), func(w *Wasm) **String { return &w.OptLevel }, "What to optimise for; Oz by default."),
-		key("language", choice("wasm.language", "rust", "go", "python", "typescript", "assemblyscript", "c", "zig"), func(w *Wasm) **String { return &w.Language }, "Language of the sources; found out by default."),
-		key("wit", word("wit"), func(w *Wasm) **String { return &w.WIT }, "Directory with WIT files."),
-		key("world", choice("wasm.world", worlds()...), func(w *Wasm) **String { return &w.World }, "WIT world that is targeted."),
-		key("output", word("output"), func(w *Wasm) **String { return &w.Output }, "File for the result."),
-		key("features", list("features", item("a feature", true)), func(w *Wasm) *[]String { return &w.Features }, "Features to enable."),
-		key("build_args", mapping("build_args", variableName), func(w *Wasm) *[]Pair { return &w.BuildArgs }, "Environment variables of the commands."),
-		key("pre_build", commands("pre_build"), func(w *Wasm) *[]Command { return &w.PreBuild }, "Commands to run before."),
-		key("post_build", commands("post_build"), func(w *Wasm) *[]Command { return &w.PostBuild }, "Commands to run after."),
-		key("adapter", word("adapter"), func(w *Wasm) **String { return &w.Adapter }, "Adapter from preview1 to preview2."),
-		key("oci", unless(boolean("oci")), func(w *Wasm) *bool { return &w.NoOCI }, "Make an OCI artifact; true by default."),
+	return &yamlfile.Table[Wasm]{What: "wasm", Place: func(w *Wasm, pos graph.Pos) { w.Pos = pos }, Members: []yamlfile.Member[Wasm]{
+		yamlfile.Key("target", yamlfile.Choice("wasm.target", "preview1", "preview2"), func(w *Wasm) **String { return &w.Target }, "WASI version; preview2 by default."),
+		yamlfile.Key("optimize", yamlfile.Boolean("optimize"), func(w *Wasm) *bool { return &w.Optimize }, "Build for release."),
+		yamlfile.Key("opt_level", yamlfile.Choice("wasm.opt_level", "O", "Os", "Oz", "O2", "O3"), func(w *Wasm) **String { return &w.OptLevel }, "What to optimise for; Oz by default."),
+		yamlfile.Key("language", yamlfile.Choice("wasm.language", "rust", "go", "python", "typescript", "assemblyscript", "c", "zig"), func(w *Wasm) **String { return &w.Language }, "Language of the sources; found out by default."),
+		yamlfile.Key("wit", yamlfile.Word("wit"), func(w *Wasm) **String { return &w.WIT }, "Directory with WIT files."),
+		yamlfile.Key("world", yamlfile.Choice("wasm.world", worlds()...), func(w *Wasm) **String { return &w.World }, "WIT world that is targeted."),
+		yamlfile.Key("output", yamlfile.Word("output"), func(w *Wasm) **String { return &w.Output }, "File for the result."),
+		yamlfile.Key("features", yamlfile.List("features", yamlfile.Item("a feature", true)), func(w *Wasm) *[]String { return &w.Features }, "Features to enable."),
+		yamlfile.Key("build_args", yamlfile.Mapping("build_args", yamlfile.VariableName), func(w *Wasm) *[]Pair { return &w.BuildArgs }, "Environment variables of the commands."),
+		yamlfile.Key("pre_build", commands("pre_build"), func(w *Wasm) *[]Command { return &w.PreBuild }, "Commands to run before."),
+		yamlfile.Key("post_build", commands("post_build"), func(w *Wasm) *[]Command { return &w.PostBuild }, "Commands to run after."),
+		yamlfile.Key("adapter", yamlfile.Word("adapter"), func(w *Wasm) **String { return &w.Adapter }, "Adapter from preview1 to preview2."),
+		yamlfile.Key("oci", yamlfile.Unless(yamlfile.Boolean("oci")), func(w *Wasm) *bool { return &w.NoOCI }, "Make an OCI artifact; true by default."),
 	}}
 }
 
 // nested is a nested build in its long form, or its directory alone.
-func nested(long kind[*Build]) kind[*Build] {
-	short := word("build")
-	return kind[*Build]{
-		decode: func(d *decoder, n *yaml.Node) (*Build, bool) {
-			if resolved(n).Kind != yaml.ScalarNode {
-				return long.decode(d, n)
+func nested(long yamlfile.Kind[*Build]) yamlfile.Kind[*Build] {
+	short := yamlfile.Word("build")
+	return yamlfile.Kind[*Build]{
+		Decode: func(d *yamlfile.Decoder, n *yaml.Node) (*Build, bool) {
+			if yamlfile.Resolved(n).Kind != yaml.ScalarNode {
+				return long.Decode(d, n)
 			}
-			dir, ok := short.decode(d, n)
-			return &Build{Pos: d.pos(n), Dir: dir}, ok
+			dir, ok := short.Decode(d, n)
+			return &Build{Pos: d.Pos(n), Dir: dir}, ok
 		},
-		encode: func(b *Build) *yaml.Node {
+		Encode: func(b *Build) *yaml.Node {
 			if b != nil && b.Dir != nil && b.File == nil && b.Target == nil && b.Args == nil {
-				return short.encode(b.Dir)
+				return short.Encode(b.Dir)
 			}
-			return long.encode(b)
+			return long.Encode(b)
 		},
-		schema: schema{"oneOf": []any{short.schema, long.schema}},
+		Schema: yamlfile.Schema{"oneOf": []any{short.Schema, long.Schema}},
 	}
 }
 
 // stages is a mapping of names to stages, in the order of the file.
-func stages(stage kind[*Stage]) kind[[]Stage] {
-	return kind[[]Stage]{
-		decode: func(d *decoder, n *yaml.Node) ([]Stage, bool) {
-			m := d.enter(n)
+func stages(stage yamlfile.Kind[*Stage]) yamlfile.Kind[[]Stage] {
+	return yamlfile.Kind[[]Stage]{
+		Decode: func(d *yamlfile.Decoder, n *yaml.Node) ([]Stage, bool) {
+			m := d.Enter(n)
 			if m == nil {
 				return nil, false
 			}
-			defer d.leave(n)
+			defer d.Leave(n)
 			out := []Stage{}
 			if m.Kind != yaml.MappingNode {
-				d.errorf(d.pos(n), "stages must be a mapping of names to stages, not %s", kindName(m))
+				d.Errorf(d.Pos(n), "stages must be a mapping of names to stages, not %s", yamlfile.KindName(m))
 				return nil, false
 			}
-			for _, e := range d.entries(m) {
-				name, ok := d.scalar(e.key, "the name of a stage")
+			for _, e := range d.Entries(m) {
+				name, ok := d.Scalar(e.Key, "the name of a stage")
 				if !ok {
 					continue
 				}
 				st := &Stage{}
-				if !isNull(resolved(e.val)) {
-					st, ok = stage.decode(d, e.val)
+				if !yamlfile.IsNull(yamlfile.Resolved(e.Val)) {
+					st, ok = stage.Decode(d, e.Val)
 				}
 				if ok {
 					st.Name, st.Pos = name.Value, name.Pos
@@ -328,66 +323,66 @@ func stages(stage kind[*Stage]) kind[[]Stage] {
 			}
 			return out, true
 		},
-		encode: func(all []Stage) *yaml.Node {
+		Encode: func(all []Stage) *yaml.Node {
 			if all == nil {
 				return nil
 			}
 			m := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
 			for i := range all {
-				m.Content = append(m.Content, textNode(all[i].Name), stage.encode(&all[i]))
+				m.Content = append(m.Content, yamlfile.TextNode(all[i].Name), stage.Encode(&all[i]))
 			}
 			return m
 		},
-		schema: schema{"type": "object", "minProperties": 1, "additionalProperties": stage.schema},
+		Schema: yamlfile.Schema{"type": "object", "minProperties": 1, "additionalProperties": stage.Schema},
 	}
 }
 
 // named is a mount in its long form, or its id alone.
-func named(long kind[Mount]) kind[Mount] {
-	short := word("id")
-	return kind[Mount]{
-		decode: func(d *decoder, n *yaml.Node) (Mount, bool) {
-			if resolved(n).Kind != yaml.ScalarNode {
-				return long.decode(d, n)
+func named(long yamlfile.Kind[Mount]) yamlfile.Kind[Mount] {
+	short := yamlfile.Word("id")
+	return yamlfile.Kind[Mount]{
+		Decode: func(d *yamlfile.Decoder, n *yaml.Node) (Mount, bool) {
+			if yamlfile.Resolved(n).Kind != yaml.ScalarNode {
+				return long.Decode(d, n)
 			}
-			id, ok := short.decode(d, n)
-			return Mount{Pos: d.pos(n), ID: id}, ok
+			id, ok := short.Decode(d, n)
+			return Mount{Pos: d.Pos(n), ID: id}, ok
 		},
-		encode: func(m Mount) *yaml.Node {
+		Encode: func(m Mount) *yaml.Node {
 			if (m == Mount{Pos: m.Pos, ID: m.ID}) && m.ID != nil {
-				return short.encode(m.ID)
+				return short.Encode(m.ID)
 			}
-			return long.encode(m)
+			return long.Encode(m)
 		},
-		schema: schema{"oneOf": []any{short.schema, long.schema}},
+		Schema: yamlfile.Schema{"oneOf": []any{short.Schema, long.Schema}},
 	}
 }
 
 // agents are ssh agents: true, an id, a mapping, or a list of ids and mappings.
-func agents(long kind[Mount]) kind[[]Mount] {
+func agents(long yamlfile.Kind[Mount]) yamlfile.Kind[[]Mount] {
 	one := named(long)
-	many := list("ssh", one)
-	return kind[[]Mount]{
-		decode: func(d *decoder, n *yaml.Node) ([]Mount, bool) {
-			r := resolved(n)
+	many := yamlfile.List("ssh", one)
+	return yamlfile.Kind[[]Mount]{
+		Decode: func(d *yamlfile.Decoder, n *yaml.Node) ([]Mount, bool) {
+			r := yamlfile.Resolved(n)
 			switch {
 			case r.Kind == yaml.SequenceNode:
-				return many.decode(d, n)
+				return many.Decode(d, n)
 			case r.Kind == yaml.ScalarNode && r.ShortTag() == "!!bool":
-				if on, _ := boolean("ssh").decode(d, n); !on {
+				if on, _ := yamlfile.Boolean("ssh").Decode(d, n); !on {
 					return nil, true
 				}
-				return []Mount{{Pos: d.pos(n)}}, true
+				return []Mount{{Pos: d.Pos(n)}}, true
 			}
-			m, ok := one.decode(d, n)
+			m, ok := one.Decode(d, n)
 			return []Mount{m}, ok
 		},
-		encode: func(l []Mount) *yaml.Node {
+		Encode: func(l []Mount) *yaml.Node {
 			if len(l) == 1 && (l[0] == Mount{Pos: l[0].Pos}) {
 				return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!bool", Value: "true"}
 			}
-			return many.encode(l)
+			return many.Encode(l)
 		},
-		schema: schema{"oneOf": []any{one.schema.without("boolean"), schema{"type": "boolean"}, many.schema}},
+		Schema: yamlfile.Schema{"oneOf": []any{one.Schema.Without("boolean"), yamlfile.Schema{"type": "boolean"}, many.Schema}},
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/docker/go-units"
 	"github.com/moby/sys/signal"
 
+	"github.com/zlayer-dev/zlayer/frontend/yamlfile"
 	"github.com/zlayer-dev/zlayer/graph"
 )
 
@@ -29,7 +30,7 @@ func (d *decoder) validate(f *File) {
 		return
 	}
 	if len(f.Stages) == 0 {
-		d.errorf(f.at("stages", graph.Pos{}), "stages must have at least one stage")
+		d.Errorf(f.at("stages", graph.Pos{}), "stages must have at least one stage")
 	}
 	for i := range f.Stages {
 		d.stage(f, i)
@@ -69,28 +70,28 @@ func (d *decoder) mode(f *File) {
 		if f.strange {
 			return
 		}
-		d.errorf(graph.Pos{Line: 1}, "exactly one of %s must be set, none were found", strings.Join(modes, ", "))
+		d.Errorf(graph.Pos{Line: 1}, "exactly one of %s must be set, none were found", strings.Join(modes, ", "))
 		return
 	case 1:
 	default:
-		d.errorf(f.keys[given[1]], "exactly one of %s must be set, multiple were found: %s", strings.Join(modes, ", "), strings.Join(given, ", "))
+		d.Errorf(f.keys[given[1]], "exactly one of %s must be set, multiple were found: %s", strings.Join(modes, ", "), strings.Join(given, ", "))
 		return
 	}
 	steps, has := f.keys["steps"]
 	switch given[0] {
 	case "stages":
 		if has {
-			d.errorf(steps, "steps belong to base or build: move them into one of the stages")
+			d.Errorf(steps, "steps belong to base or build: move them into one of the stages")
 		}
 	case "runtime":
 		if has && f.Wasm == nil {
-			d.errorf(steps, "steps cannot be added to a runtime: write it out with zlayer init and edit the result")
+			d.Errorf(steps, "steps cannot be added to a runtime: write it out with zlayer init and edit the result")
 		} else if has {
-			d.errorf(steps, "a wasm file has no steps: use wasm.pre_build and wasm.post_build")
+			d.Errorf(steps, "a wasm file has no steps: use wasm.pre_build and wasm.post_build")
 		}
 	case "wasm":
 		if has {
-			d.errorf(steps, "a wasm file has no steps: use wasm.pre_build and wasm.post_build")
+			d.Errorf(steps, "a wasm file has no steps: use wasm.pre_build and wasm.post_build")
 		}
 	}
 }
@@ -102,17 +103,17 @@ func (d *decoder) platform(platform, os *String) {
 	}
 	if strings.Contains(platform.Value, "$") {
 		if strings.ContainsAny(platform.Value, " \t\"'\\") {
-			d.errorf(platform.Pos, "invalid platform %q: it must not contain blanks, quotes or backslashes", platform.Value)
+			d.Errorf(platform.Pos, "invalid platform %q: it must not contain blanks, quotes or backslashes", platform.Value)
 		}
 		return
 	}
 	p, err := platforms.Parse(platform.Value)
 	if err != nil {
-		d.errorf(platform.Pos, "invalid platform %q: expected OS/ARCHITECTURE, like linux/arm64", platform.Value)
+		d.Errorf(platform.Pos, "invalid platform %q: expected OS/ARCHITECTURE, like linux/arm64", platform.Value)
 		return
 	}
 	if os != nil && strings.Contains(platform.Value, "/") && p.OS != os.Value {
-		d.errorf(os.Pos, "os %s contradicts platform %s", os.Value, platform.Value)
+		d.Errorf(os.Pos, "os %s contradicts platform %s", os.Value, platform.Value)
 	}
 }
 
@@ -120,7 +121,7 @@ func (d *decoder) platform(platform, os *String) {
 func (d *decoder) meta(m *Meta) {
 	if m.StopSignal != nil {
 		if _, err := signal.ParseSignal(m.StopSignal.Value); err != nil {
-			d.errorf(m.StopSignal.Pos, "unknown signal %q: expected a name like SIGTERM, or a number", m.StopSignal.Value)
+			d.Errorf(m.StopSignal.Pos, "unknown signal %q: expected a name like SIGTERM, or a number", m.StopSignal.Value)
 		}
 	}
 }
@@ -132,14 +133,14 @@ func (d *decoder) base(base *String) {
 	}
 	v := base.Value
 	if strings.ContainsAny(v, " \t\"'\\") {
-		d.errorf(base.Pos, "base %q is no image: it must not contain blanks, quotes or backslashes", v)
+		d.Errorf(base.Pos, "base %q is no image: it must not contain blanks, quotes or backslashes", v)
 		return
 	}
 	if strings.Contains(v, "$") || strings.EqualFold(v, "scratch") {
 		return // variables are for the build to expand
 	}
 	if _, err := reference.ParseNormalizedNamed(v); err != nil {
-		d.errorf(base.Pos, "base %q is no image: %w", v, err)
+		d.Errorf(base.Pos, "base %q is no image: %w", v, err)
 	}
 }
 
@@ -151,22 +152,22 @@ func (d *decoder) stage(f *File, i int) {
 	switch {
 	case !base && !build && st.strange:
 	case !base && !build:
-		d.errorf(st.Pos, "stage '%s': exactly one of base or build must be set, neither was found", st.Name)
+		d.Errorf(st.Pos, "stage '%s': exactly one of base or build must be set, neither was found", st.Name)
 	case base && build:
-		d.errorf(st.keys["build"], "stage '%s': base and build are mutually exclusive, both are set", st.Name)
+		d.Errorf(st.keys["build"], "stage '%s': base and build are mutually exclusive, both are set", st.Name)
 	}
 	switch {
 	case strings.TrimSpace(st.Name) == "" || strings.ContainsAny(st.Name, "\n\r"):
-		d.errorf(st.Pos, "a stage needs a name of one line")
+		d.Errorf(st.Pos, "a stage needs a name of one line")
 	case strings.EqualFold(st.Name, "scratch"):
-		d.errorf(st.Pos, "a stage cannot be called scratch, the name of the empty image")
+		d.Errorf(st.Pos, "a stage cannot be called scratch, the name of the empty image")
 	}
 	if st.Base != nil {
 		switch j := d.index.named(st.Base.Value); {
 		case j == i:
-			d.errorf(st.Base.Pos, "stage '%s' is based on itself: for the image of that name write %s", st.Name, unambiguous(st.Base.Value))
+			d.Errorf(st.Base.Pos, "stage '%s' is based on itself: for the image of that name write %s", st.Name, unambiguous(st.Base.Value))
 		case j > i:
-			d.errorf(st.Base.Pos, "stage '%s' is based on stage '%s', which comes later: move that one up, or write %s for the image of that name", st.Name, st.Base.Value, unambiguous(st.Base.Value))
+			d.Errorf(st.Base.Pos, "stage '%s' is based on stage '%s', which comes later: move that one up, or write %s for the image of that name", st.Name, st.Base.Value, unambiguous(st.Base.Value))
 		case j < 0:
 			d.base(st.Base)
 		}
@@ -234,15 +235,15 @@ func (d *decoder) step(loc string, s *Step, i int) {
 	case len(actions) == 0 && s.strange:
 		return
 	case len(actions) == 0:
-		d.errorf(s.Pos, "%s: %s, none were found", loc, one)
+		d.Errorf(s.Pos, "%s: %s, none were found", loc, one)
 		return
 	case len(actions) > 1 && !transient:
-		d.errorf(s.Pos, "%s: %s, multiple were found: %s", loc, one, strings.Join(actions, ", "))
+		d.Errorf(s.Pos, "%s: %s, multiple were found: %s", loc, one, strings.Join(actions, ", "))
 		return
 	}
 	action := actions[0]
 	if _, ok := s.keys["to"]; !ok && !s.strange && (action == "copy" || action == "add") {
-		d.errorf(s.Pos, "%s: '%s' step must have a 'to' field", loc, action)
+		d.Errorf(s.Pos, "%s: '%s' step must have a 'to' field", loc, action)
 	}
 	d.modifiers(loc, s, action)
 	for _, list := range [][]Mount{s.Cache, s.Mounts, s.Secrets, s.SSH} {
@@ -256,7 +257,7 @@ func (d *decoder) step(loc string, s *Step, i int) {
 	if s.Env != nil && action == "run" && s.Run != nil {
 		for _, p := range s.Env {
 			if len(s.Run.Exec) > 0 && strings.Contains(s.Run.Exec[0], "=") {
-				d.errorf(p.Key.Pos, "%s: env cannot go with a program that has = in its name", loc)
+				d.Errorf(p.Key.Pos, "%s: env cannot go with a program that has = in its name", loc)
 				break
 			}
 		}
@@ -274,17 +275,17 @@ func (d *decoder) modifiers(loc string, s *Step, action string) {
 		switch m {
 		case "to", "owner", "chmod":
 			if !files {
-				d.errorf(pos, "%s: '%s' is only valid on 'copy'/'add' steps", loc, m)
+				d.Errorf(pos, "%s: '%s' is only valid on 'copy'/'add' steps", loc, m)
 			}
 		case "from":
 			if action == "add" {
-				d.errorf(pos, "%s: 'from' is not valid on 'add' steps: use 'copy'", loc)
+				d.Errorf(pos, "%s: 'from' is not valid on 'add' steps: use 'copy'", loc)
 			} else if !files {
-				d.errorf(pos, "%s: 'from' is only valid on 'copy' steps", loc)
+				d.Errorf(pos, "%s: 'from' is only valid on 'copy' steps", loc)
 			}
 		default:
 			if action != "run" {
-				d.errorf(pos, "%s: '%s' is only valid on 'run' steps", loc, m)
+				d.Errorf(pos, "%s: '%s' is only valid on 'run' steps", loc, m)
 			}
 		}
 	}
@@ -294,27 +295,27 @@ func (d *decoder) modifiers(loc string, s *Step, action string) {
 func (d *decoder) from(loc string, from *String, i int) {
 	name := from.Value
 	if strings.Contains(name, "$") {
-		d.errorf(from.Pos, "%s: variables are not expanded in 'from': declare a stage with that base and name it here", loc)
+		d.Errorf(from.Pos, "%s: variables are not expanded in 'from': declare a stage with that base and name it here", loc)
 		return
 	}
 	switch j := d.index.find(name); {
 	case j >= 0 && j == i:
-		d.errorf(from.Pos, "%s: stage '%s' cannot read from itself", loc, name)
+		d.Errorf(from.Pos, "%s: stage '%s' cannot read from itself", loc, name)
 		return
 	case j > i:
-		d.errorf(from.Pos, "%s: 'from' names stage '%s', which comes later: move that one up", loc, name)
+		d.Errorf(from.Pos, "%s: 'from' names stage '%s', which comes later: move that one up", loc, name)
 		return
 	case j >= 0:
 		return
 	}
 	if !strings.ContainsAny(name, "/:@.") {
 		if s := d.nearStage(name); s != "" {
-			d.errorf(from.Pos, "%s: there is no stage '%s'%s; for an image of that name write %s", loc, name, s, unambiguous(name))
+			d.Errorf(from.Pos, "%s: there is no stage '%s'%s; for an image of that name write %s", loc, name, s, unambiguous(name))
 			return
 		}
 	}
 	if _, err := reference.ParseNormalizedNamed(name); err != nil {
-		d.errorf(from.Pos, "%s: 'from' %q is neither a stage nor an image: %w", loc, name, err)
+		d.Errorf(from.Pos, "%s: 'from' %q is neither a stage nor an image: %w", loc, name, err)
 	}
 }
 
@@ -322,7 +323,7 @@ func (d *decoder) from(loc string, from *String, i int) {
 func (d *decoder) nearStage(name string) string {
 	s, ok := d.near[name]
 	if !ok {
-		s = didYouMean(name, d.index.names)
+		s = yamlfile.DidYouMean(name, d.index.names)
 		if d.near == nil {
 			d.near = map[string]string{}
 		}
@@ -338,7 +339,7 @@ func (d *decoder) mount(loc string, m *Mount, i int) {
 	}
 	if m.Size != nil {
 		if _, err := units.RAMInBytes(m.Size.Value); err != nil {
-			d.errorf(m.Size.Pos, "%s: invalid size %q: expected a number of bytes, or one like 64m", loc, m.Size.Value)
+			d.Errorf(m.Size.Pos, "%s: invalid size %q: expected a number of bytes, or one like 64m", loc, m.Size.Value)
 		}
 	}
 	if m.Type == nil {
@@ -346,7 +347,7 @@ func (d *decoder) mount(loc string, m *Mount, i int) {
 	}
 	only := func(types string, name string, given bool) {
 		if given && !strings.Contains(types, m.Type.Value) {
-			d.errorf(m.Pos, "%s: '%s' has no meaning for a %s mount", loc, name, m.Type.Value)
+			d.Errorf(m.Pos, "%s: '%s' has no meaning for a %s mount", loc, name, m.Type.Value)
 		}
 	}
 	only("bind cache", "from", m.From != nil)
@@ -360,6 +361,6 @@ func (d *decoder) mount(loc string, m *Mount, i int) {
 	only("cache", "uid", m.UID != nil)
 	only("cache", "gid", m.GID != nil)
 	if m.ReadOnly && m.ReadWrite {
-		d.errorf(m.Pos, "%s: a mount cannot be readonly and readwrite", loc)
+		d.Errorf(m.Pos, "%s: a mount cannot be readonly and readwrite", loc)
 	}
 }

@@ -19,19 +19,19 @@ var errWindows = errors.New("this builds a Windows image, which needs a BuildKit
 // CheckWindows checks the rules for Windows content: that no command of a stage on nanoserver, or
 // on a stage that is, calls a package manager that nanoserver does not have, and that no Windows
 // stage starts from scratch. Variables of base images are expanded with the defaults of the file
-// and with buildArgs. All violations are reported, see [Errors].
+// and with buildArgs. All violations are reported, see [yamlfile.Errors].
 func CheckWindows(f *File, buildArgs map[string]string) error {
 	c := newConverter(f, Options{BuildArgs: buildArgs})
 	c.checkWindows(c.list)
-	return c.err()
+	return c.Err()
 }
 
 // CheckWindowsDockerfile is [CheckWindows] for a Dockerfile. It finds nothing in a text that is not
 // a valid Dockerfile.
 func CheckWindowsDockerfile(name string, text []byte, buildArgs map[string]string) error {
-	c := &converter{decoder: &decoder{name: name, text: text, lines: 1 + bytes.Count(text, []byte("\n"))}, out: &Dockerfile{}}
+	c := &converter{decoder: newDecoder(name, text), out: &Dockerfile{}}
 	c.checkWindows(dockerfileStages(name, text, buildArgs))
-	return c.err()
+	return c.Err()
 }
 
 // dockerfileStages lists the stages of a Dockerfile, none if it is not valid: the frontend for
@@ -186,12 +186,12 @@ func (c *converter) windows() {
 	}
 	for i := range list {
 		if isWindows(list, i) && (i == len(list)-1 || len(list[i].runs) > 0) {
-			c.fail(list[i].pos, errWindows)
+			c.Fail(list[i].pos, errWindows)
 			return
 		}
 	}
 	if f := c.file; f.Mode() == ModeRuntime && f.OS != nil && f.OS.Value == "windows" {
-		c.fail(f.OS.Pos, errWindows)
+		c.Fail(f.OS.Pos, errWindows)
 	}
 }
 
@@ -200,7 +200,7 @@ func (c *converter) checkWindows(list []windowsStage) {
 	for i, st := range list {
 		base := list[st.root].base
 		if strings.EqualFold(base, "scratch") && strings.HasPrefix(st.platform, "windows") {
-			c.errorf(st.pos, "a Windows image cannot start from scratch: it needs at least nanoserver")
+			c.Errorf(st.pos, "a Windows image cannot start from scratch: it needs at least nanoserver")
 			continue
 		}
 		if !isWindows(list, i) {
@@ -211,7 +211,7 @@ func (c *converter) checkWindows(list []windowsStage) {
 			for _, tool := range programs(r.shell, r.exec, 0) {
 				switch {
 				case nano && (tool == "choco" || tool == "winget"):
-					c.errorf(r.pos, "%s cannot run here: %s is nanoserver, which has no package manager. Use servercore, or install in a servercore stage and copy the result. Offending RUN instruction #%d", tool, base, n)
+					c.Errorf(r.pos, "%s cannot run here: %s is nanoserver, which has no package manager. Use servercore, or install in a servercore stage and copy the result. Offending RUN instruction #%d", tool, base, n)
 				case tool == "apt" || tool == "apt-get" || tool == "apk" || tool == "yum" || tool == "dnf":
 					c.warn(r.pos, "%s is a package manager of Linux, and this stage is one of Windows", tool)
 				}

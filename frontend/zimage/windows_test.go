@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/zlayer-dev/zlayer/frontend/yamlfile"
 )
 
 func TestPrograms(t *testing.T) {
@@ -40,7 +42,7 @@ FROM a
 RUN echo x && choco install y
 RUN ["winget", "z"]
 `)
-	list := Errors(CheckWindowsDockerfile("Dockerfile", text, nil))
+	list := yamlfile.Errors(CheckWindowsDockerfile("Dockerfile", text, nil))
 	if len(list) != 2 || list[0].Pos.Line != 5 || list[1].Pos.Line != 6 || !strings.Contains(list[1].Error(), "instruction #1") {
 		t.Errorf("got %v, want mistakes on lines 5 and 6", list)
 	}

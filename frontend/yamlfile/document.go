@@ -1,4 +1,4 @@
-package zimage
+package yamlfile
 
 import (
 	"bytes"
@@ -14,21 +14,21 @@ import (
 	"github.com/zlayer-dev/zlayer/graph"
 )
 
-// document parses the text and returns the root mapping, nil after a mistake.
-func (d *decoder) document() *yaml.Node {
+// Document parses the text and returns the root mapping, nil after a mistake.
+func (d *Decoder) Document() *yaml.Node {
 	text := bytes.TrimPrefix(d.text, []byte("\xef\xbb\xbf"))
 	if len(text) > maxSize {
-		d.errorf(graph.Pos{Line: 1}, "the file has %d bytes, more than the %d that a build file may have", len(text), maxSize)
+		d.Errorf(graph.Pos{Line: 1}, "the file has %d bytes, more than the %d that a build file may have", len(text), maxSize)
 		return nil
 	}
-	if line, col, ok := invalidUTF8(text); ok {
-		d.errorf(graph.Pos{Line: line, Column: col}, "the file is not UTF-8 text: save it as UTF-8")
+	if line, col, ok := InvalidUTF8(text); ok {
+		d.Errorf(graph.Pos{Line: line, Column: col}, "the file is not UTF-8 text: save it as UTF-8")
 		return nil
 	}
 	dec := yaml.NewDecoder(bytes.NewReader(text))
 	var doc yaml.Node
 	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
-		d.errorf(graph.Pos{Line: 1}, "the file is empty: it needs one of runtime, base, build, stages or wasm")
+		d.Errorf(graph.Pos{Line: 1}, "the file is empty: %s", d.Empty)
 		return nil
 	} else if err != nil {
 		d.yamlError(err)
@@ -36,7 +36,7 @@ func (d *decoder) document() *yaml.Node {
 	}
 	var next yaml.Node
 	if err := dec.Decode(&next); err == nil {
-		d.errorf(graph.Pos{Line: next.Line}, "a second YAML document begins here: a build file is one document")
+		d.Errorf(graph.Pos{Line: next.Line}, "a second YAML document begins here: a build file is one document")
 		return nil
 	} else if !errors.Is(err, io.EOF) {
 		d.yamlError(err)
@@ -46,8 +46,8 @@ func (d *decoder) document() *yaml.Node {
 	if root.Kind == yaml.DocumentNode {
 		root = root.Content[0]
 	}
-	if isNull(root) {
-		d.errorf(d.pos(root), "the file is empty: it needs one of runtime, base, build, stages or wasm")
+	if IsNull(root) {
+		d.Errorf(d.Pos(root), "the file is empty: %s", d.Empty)
 		return nil
 	}
 	return root
@@ -56,16 +56,17 @@ func (d *decoder) document() *yaml.Node {
 var yamlLine = regexp.MustCompile(`^(?:yaml: )?(?:line (\d+): )?(.*)`)
 
 // yamlError notes what the YAML parser says, at the line it names.
-func (d *decoder) yamlError(err error) {
+func (d *Decoder) yamlError(err error) {
 	m := yamlLine.FindStringSubmatch(strings.TrimSpace(err.Error()))
 	line, _ := strconv.Atoi(m[1])
 	if start := d.lineStart(line); start > 0 && start < len(d.text) && d.text[start] == '\t' {
 		m[2] += " (YAML is indented with blanks, not with tabs)"
 	}
-	d.errorf(graph.Pos{Line: line}, "reading YAML: %s", m[2])
+	d.Errorf(graph.Pos{Line: line}, "reading YAML: %s", m[2])
 }
 
-func invalidUTF8(text []byte) (line, col int, found bool) {
+// InvalidUTF8 finds the first place where a text is not UTF-8.
+func InvalidUTF8(text []byte) (line, col int, found bool) {
 	if utf8.Valid(text) {
 		return 0, 0, false
 	}
@@ -84,15 +85,15 @@ func invalidUTF8(text []byte) (line, col int, found bool) {
 	return 0, 0, false
 }
 
-// entry is a key of a mapping with its value.
-type entry struct {
-	key, val *yaml.Node
+// Entry is a key of a mapping with its value.
+type Entry struct {
+	Key, Val *yaml.Node
 }
 
-// entries lists a mapping's keys in the order of the file, with merge keys expanded: what the
+// Entries lists a mapping's keys in the order of the file, with merge keys expanded: what the
 // mapping says itself goes before what it merges, and what is merged first before the rest.
-func (d *decoder) entries(n *yaml.Node) []entry {
-	var own []entry
+func (d *Decoder) Entries(n *yaml.Node) []Entry {
+	var own []Entry
 	var merges []*yaml.Node
 	seen := map[string]*yaml.Node{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
@@ -105,15 +106,15 @@ func (d *decoder) entries(n *yaml.Node) []entry {
 			k = &yaml.Node{Kind: yaml.ScalarNode, Tag: k.Alias.Tag, Value: k.Alias.Value, Line: k.Line, Column: k.Column}
 		}
 		if k.Kind != yaml.ScalarNode {
-			d.errorf(d.pos(k), "a key must be a text, not %s", kindName(k))
+			d.Errorf(d.Pos(k), "a key must be a text, not %s", KindName(k))
 			continue
 		}
 		if first, dup := seen[k.Value]; dup {
-			d.errorf(d.pos(k), "%q is given twice, first on line %d", k.Value, first.Line)
+			d.Errorf(d.Pos(k), "%q is given twice, first on line %d", k.Value, first.Line)
 			continue
 		}
 		seen[k.Value] = k
-		own = append(own, entry{k, v})
+		own = append(own, Entry{k, v})
 	}
 	for _, m := range merges {
 		d.merge(m, seen, &own, true)
@@ -122,20 +123,20 @@ func (d *decoder) entries(n *yaml.Node) []entry {
 }
 
 // merge adds the entries of what a merge key names, which is a mapping or a list of mappings.
-func (d *decoder) merge(m *yaml.Node, seen map[string]*yaml.Node, into *[]entry, list bool) {
-	n := d.enter(m)
+func (d *Decoder) merge(m *yaml.Node, seen map[string]*yaml.Node, into *[]Entry, list bool) {
+	n := d.Enter(m)
 	if n == nil {
 		return
 	}
-	defer d.leave(m)
+	defer d.Leave(m)
 	switch {
 	case n.Kind == yaml.MappingNode:
-		for _, e := range d.entries(n) {
+		for _, e := range d.Entries(n) {
 			if !d.count(m) {
 				return
 			}
-			if _, dup := seen[e.key.Value]; !dup {
-				seen[e.key.Value] = e.key
+			if _, dup := seen[e.Key.Value]; !dup {
+				seen[e.Key.Value] = e.Key
 				*into = append(*into, e)
 			}
 		}
@@ -144,26 +145,26 @@ func (d *decoder) merge(m *yaml.Node, seen map[string]*yaml.Node, into *[]entry,
 			d.merge(c, seen, into, false)
 		}
 	default:
-		d.errorf(d.pos(m), "a merge key (<<) needs a mapping or a list of mappings")
+		d.Errorf(d.Pos(m), "a merge key (<<) needs a mapping or a list of mappings")
 	}
 }
 
-// isNull reports whether a node is YAML's null in any of its spellings.
-func isNull(n *yaml.Node) bool {
+// IsNull reports whether a node is YAML's null in any of its spellings.
+func IsNull(n *yaml.Node) bool {
 	return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null"
 }
 
-// kindName says what a node is, for messages.
-func kindName(n *yaml.Node) string {
+// KindName says what a node is, for messages.
+func KindName(n *yaml.Node) string {
 	switch n.Kind {
 	case yaml.MappingNode:
 		return "a mapping"
 	case yaml.SequenceNode:
 		return "a list"
 	case yaml.AliasNode:
-		return kindName(n.Alias)
+		return KindName(n.Alias)
 	}
-	if isNull(n) {
+	if IsNull(n) {
 		return "nothing"
 	}
 	return "a single value"

@@ -1,4 +1,4 @@
-package zimage
+package yamlfile
 
 import (
 	"bytes"
@@ -14,39 +14,23 @@ import (
 	"github.com/zlayer-dev/zlayer/graph"
 )
 
-// Bounds of what Parse takes. They are far above what people write (ten thousand stages fit) and
+// Bounds of what a Decoder takes. They are far above what people write (ten thousand stages fit) and
 // low enough that a hostile file costs little.
 const (
 	maxSize    = 16 << 20  // bytes of a file
-	maxDepth   = 100       // of nesting, aliases followed
 	maxAliased = 1_000_000 // nodes that are reached through aliases
 	maxErrors  = 100       // problems that are reported of one file
 )
 
-// Parse decodes and checks a ZImagefile. name is how positions call it. A file with mistakes gives
-// an error that holds all of them, see [Errors].
-//
-// The text has to be UTF-8, with or without byte order mark, with any kind of line ends, and hold
-// one YAML document. Scalars mean what is written: "3000", "1.10", "yes" and "0755" are texts
-// where a text is meant. A field that is null (or has no value) counts as absent. Anchors, aliases
-// and merge keys work as in YAML 1.1; keys that stand twice in one mapping are mistakes.
-func Parse(name string, text []byte) (*File, error) {
-	d := &decoder{name: name, text: text, lines: 1 + bytes.Count(text, []byte("\n"))}
-	root := d.document()
-	if root == nil {
-		return nil, d.err()
-	}
-	f := &File{Name: name, Text: text}
-	if decodeObject(d, fileTable(), root, f) {
-		d.validate(f)
-	}
-	if err := d.err(); err != nil {
-		return nil, err
-	}
-	return f, nil
+// MaxDepth is how deeply the values of a file may be nested, aliases followed.
+const MaxDepth = 100
+
+// NewDecoder makes the decoder of one file. name is how positions call it.
+func NewDecoder(name string, text []byte) *Decoder {
+	return &Decoder{name: name, text: text, lines: 1 + bytes.Count(text, []byte("\n"))}
 }
 
-// Errors lists the mistakes that an error of this package holds, in the order of the file. It is
+// Errors lists the mistakes that an error of a build file holds, in the order of the file. It is
 // nil if err holds none.
 func Errors(err error) []*graph.PosError {
 	if err == nil {
@@ -67,8 +51,13 @@ func Errors(err error) []*graph.PosError {
 	return list
 }
 
-// decoder turns nodes into values and gathers the mistakes of one file.
-type decoder struct {
+// Decoder turns nodes into values and gathers the mistakes of one file.
+type Decoder struct {
+	// Empty is said of a file without content: what it needs.
+	Empty string
+	// Borrowed, if set, gives what a key of another tool is called in this format, "" for nothing.
+	Borrowed func(name string) string
+
 	name  string
 	text  []byte
 	lines int
@@ -79,22 +68,25 @@ type decoder struct {
 	following []*yaml.Node
 	gaveUp    bool
 	starts    []int // offsets of the lines, from 1
-	// index and near are for the checks of names.
-	index *stageIndex
-	near  map[string]string
 }
 
-// errorf notes a mistake.
-func (d *decoder) errorf(pos graph.Pos, format string, args ...any) {
-	d.fail(pos, fmt.Errorf(format, args...))
+// Errorf notes a mistake.
+func (d *Decoder) Errorf(pos graph.Pos, format string, args ...any) {
+	d.Fail(pos, fmt.Errorf(format, args...))
 }
 
-func (d *decoder) fail(pos graph.Pos, err error) {
-	d.errs = append(d.errs, &graph.PosError{Pos: d.clamp(pos), Err: err, Source: d.text})
+// Fail notes a mistake that is an error already.
+func (d *Decoder) Fail(pos graph.Pos, err error) {
+	d.errs = append(d.errs, d.Mistake(pos, err))
 }
 
-// clamp keeps a position inside the file: YAML counts line breaks that editors do not.
-func (d *decoder) clamp(pos graph.Pos) graph.Pos {
+// Mistake is an error at a place of the file; unlike Fail, it is not noted.
+func (d *Decoder) Mistake(pos graph.Pos, err error) *graph.PosError {
+	return &graph.PosError{Pos: d.Clamp(pos), Err: err, Source: d.text}
+}
+
+// Clamp keeps a position inside the file: YAML counts line breaks that editors do not.
+func (d *Decoder) Clamp(pos graph.Pos) graph.Pos {
 	pos.File = d.name
 	pos.Line = max(1, min(pos.Line, d.lines))
 	if pos.EndLine > 0 {
@@ -103,16 +95,25 @@ func (d *decoder) clamp(pos graph.Pos) graph.Pos {
 	return pos
 }
 
-// err joins the mistakes, sorted by place.
-func (d *decoder) err() error {
-	return join(d.errs)
-}
+// Err joins the mistakes, sorted by place.
+func (d *Decoder) Err() error { return Join(d.errs) }
 
-func join(list []*graph.PosError) error {
+// Join makes one error of mistakes: each once, ordered by place within a file, a hundred at most.
+// Files are in the order of their first mistake in the list. The list is changed.
+func Join(list []*graph.PosError) error {
 	if len(list) == 0 {
 		return nil
 	}
+	rank := map[string]int{}
+	for _, e := range list {
+		if _, ok := rank[e.Pos.File]; !ok {
+			rank[e.Pos.File] = len(rank)
+		}
+	}
 	slices.SortStableFunc(list, func(a, b *graph.PosError) int {
+		if a.Pos.File != b.Pos.File {
+			return rank[a.Pos.File] - rank[b.Pos.File]
+		}
 		if a.Pos.Line != b.Pos.Line {
 			return a.Pos.Line - b.Pos.Line
 		}
@@ -134,21 +135,21 @@ func join(list []*graph.PosError) error {
 	return errors.Join(errs...)
 }
 
-// pos is the place of a node.
-func (d *decoder) pos(n *yaml.Node) graph.Pos {
-	return d.clamp(graph.Pos{Line: n.Line, Column: n.Column})
+// Pos is the place of a node.
+func (d *Decoder) Pos(n *yaml.Node) graph.Pos {
+	return d.Clamp(graph.Pos{Line: n.Line, Column: n.Column})
 }
 
-// span is the place of a key, up to the last line of its value.
-func (d *decoder) span(key, val *yaml.Node) graph.Pos {
-	p := d.pos(key)
+// Span is the place of a key, up to the last line of its value.
+func (d *Decoder) Span(key, val *yaml.Node) graph.Pos {
+	p := d.Pos(key)
 	p.EndLine = d.lastLine(val, key.Column)
-	return d.clamp(p)
+	return d.Clamp(p)
 }
 
 // lastLine finds the last line of a value whose key, or list item, begins at the column. YAML's
 // nodes know their beginning only; what belongs to a block is indented deeper than its key.
-func (d *decoder) lastLine(n *yaml.Node, column int) int {
+func (d *Decoder) lastLine(n *yaml.Node, column int) int {
 	switch n.Kind {
 	case yaml.AliasNode:
 		return n.Line
@@ -189,7 +190,7 @@ func (d *decoder) lastLine(n *yaml.Node, column int) int {
 }
 
 // lineStart returns the offset of a line, -1 if there is none.
-func (d *decoder) lineStart(line int) int {
+func (d *Decoder) lineStart(line int) int {
 	if d.starts == nil {
 		d.starts = []int{0, 0}
 		for i, c := range d.text {
@@ -204,9 +205,9 @@ func (d *decoder) lineStart(line int) int {
 	return d.starts[line]
 }
 
-// enter follows n if it is an alias and counts it. It returns nil after noting why it must not be
-// looked at; otherwise leave has to be called.
-func (d *decoder) enter(n *yaml.Node) *yaml.Node {
+// Enter follows n if it is an alias and counts it. It returns nil after noting why it must not be
+// looked at; otherwise Leave has to be called.
+func (d *Decoder) Enter(n *yaml.Node) *yaml.Node {
 	if d.gaveUp {
 		return nil
 	}
@@ -214,7 +215,7 @@ func (d *decoder) enter(n *yaml.Node) *yaml.Node {
 	if n.Kind == yaml.AliasNode {
 		n = n.Alias
 		if slices.Contains(d.following, n) {
-			d.errorf(d.pos(alias), "the anchor *%s contains itself", alias.Value)
+			d.Errorf(d.Pos(alias), "the anchor *%s contains itself", alias.Value)
 			d.gaveUp = true
 			return nil
 		}
@@ -222,8 +223,8 @@ func (d *decoder) enter(n *yaml.Node) *yaml.Node {
 	if (len(d.following) > 0 || alias != n) && !d.count(alias) {
 		return nil
 	}
-	if d.depth++; d.depth > maxDepth {
-		d.errorf(d.pos(alias), "the file is nested more than %d levels deep", maxDepth)
+	if d.depth++; d.depth > MaxDepth {
+		d.Errorf(d.Pos(alias), "the file is nested more than %d levels deep", MaxDepth)
 		d.gaveUp = true
 		return nil
 	}
@@ -234,27 +235,27 @@ func (d *decoder) enter(n *yaml.Node) *yaml.Node {
 }
 
 // count counts a value that is reached through an alias. It reports false if that is too many.
-func (d *decoder) count(alias *yaml.Node) bool {
+func (d *Decoder) count(alias *yaml.Node) bool {
 	if d.gaveUp {
 		return false
 	}
 	if d.aliased++; d.aliased > maxAliased {
-		d.errorf(d.pos(alias), "the aliases of the file expand to more than %d values", maxAliased)
+		d.Errorf(d.Pos(alias), "the aliases of the file expand to more than %d values", maxAliased)
 		d.gaveUp = true
 	}
 	return !d.gaveUp
 }
 
-// leave ends what enter began with the same node.
-func (d *decoder) leave(n *yaml.Node) {
+// Leave ends what Enter began with the same node.
+func (d *Decoder) Leave(n *yaml.Node) {
 	d.depth--
 	if n.Kind == yaml.AliasNode {
 		d.following = d.following[:len(d.following)-1]
 	}
 }
 
-// didYouMean ends a message with the nearest of the options, if one is near.
-func didYouMean(val string, options []string) string {
+// DidYouMean ends a message with the nearest of the options, if one is near.
+func DidYouMean(val string, options []string) string {
 	s, ok := suggest.Search(val, options, true)
 	if !ok || levenshtein.Distance(val, s, nil) >= max(len(val), len(s)) {
 		return "" // nothing in common
