@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -315,7 +316,27 @@ func findBuildFile(dir string) (string, error) {
 			return p, nil
 		}
 	}
-	return "", fmt.Errorf("no ZImagefile, Dockerfile or Containerfile in %s", shownPath(dir))
+	return "", noBuildFile(dir)
+}
+
+// noBuildFile says why a directory has no build file: none, or one that is no file.
+func noBuildFile(dir string) error {
+	for _, name := range append([]string{zimage.FileName}, buildFiles...) {
+		path := filepath.Join(dir, name)
+		if _, err := os.Lstat(path); err != nil {
+			continue
+		}
+		if fi, err := os.Stat(path); err != nil {
+			var pe *fs.PathError
+			if errors.As(err, &pe) {
+				err = pe.Err
+			}
+			return fmt.Errorf("build file %s is a link that cannot be followed: %w", shownPath(path), err)
+		} else if fi.IsDir() {
+			return fmt.Errorf("build file %s is a directory", shownPath(path))
+		}
+	}
+	return fmt.Errorf("no ZImagefile, Dockerfile or Containerfile in %s", shownPath(dir))
 }
 
 // shownPath is a path as a user in the working directory would write it.

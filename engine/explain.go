@@ -8,7 +8,10 @@ import (
 	"io"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/moby/buildkit/session/sshforward"
 	"github.com/moby/buildkit/solver/errdefs"
@@ -91,7 +94,28 @@ var (
 type trimmedError struct{ err error }
 
 // Error implements error.
-func (e *trimmedError) Error() string {
+func (e *trimmedError) Error() string { return harmless(e.text()) }
+
+// harmless writes what could steer a terminal in another form: messages quote build
+// files, which may come from strangers.
+func harmless(text string) string {
+	var b strings.Builder
+	for i, r := range text {
+		_, size := utf8.DecodeRuneInString(text[i:])
+		switch {
+		case r == utf8.RuneError && size == 1:
+			fmt.Fprintf(&b, `\x%02x`, text[i])
+		case r == '\n' || r == '\t' || unicode.IsGraphic(r):
+			b.WriteRune(r)
+		default:
+			quoted := strconv.QuoteRune(r)
+			b.WriteString(quoted[1 : len(quoted)-1])
+		}
+	}
+	return b.String()
+}
+
+func (e *trimmedError) text() string {
 	text := ownWords.Replace(noise.ReplaceAllString(e.err.Error(), ""))
 	// What is left of "x: failed to resolve x: x: not found" says x once.
 	text = strings.Join(slices.Compact(strings.Split(text, ": ")), ": ")

@@ -66,7 +66,8 @@ type Step struct {
 	Digest digest.Digest
 	// Name is the text that progress shows.
 	Name string
-	// Pos is the place of the instruction; zero for internal steps.
+	// Pos is the place of the instruction, for a source without one that of what
+	// reads it; zero for internal steps.
 	Pos Pos
 	// Source is what the step fetches from outside the graph; nil for a step that
 	// computes.
@@ -176,6 +177,7 @@ func decode(def *pb.Definition) ([]op, *pb.Input, error) {
 // own fills Steps and Sources with the operations no input has.
 func (s *Stage) own(ops []op) {
 	theirs := s.inputOps(ops)
+	readers := s.readerPos(ops)
 	for _, o := range ops {
 		if theirs[o.digest] {
 			continue
@@ -187,11 +189,42 @@ func (s *Stage) own(ops []op) {
 		}
 		st.Needs = needs(o.GetExec())
 		if src := o.GetSource(); src != nil {
+			if st.Pos.IsZero() {
+				st.Pos = readers[o.digest]
+			}
 			st.Source = newSource(src)
 			s.Sources = append(s.Sources, *st.Source)
 		}
 		s.Steps = append(s.Steps, st)
 	}
+}
+
+// readerPos gives for operations without a place the place of the first one that
+// reads them: frontends give none to what an instruction fetches. A local directory
+// is no one instruction's.
+func (s *Stage) readerPos(ops []op) map[digest.Digest]Pos {
+	places := map[digest.Digest]Pos{}
+	for _, o := range ops {
+		src := o.GetSource()
+		if src == nil || strings.HasPrefix(src.Identifier, "local://") {
+			continue
+		}
+		if stepPos(s.Definition, o.digest).IsZero() {
+			places[o.digest] = Pos{}
+		}
+	}
+	if len(places) == 0 {
+		return nil
+	}
+	for _, o := range ops {
+		for _, in := range o.Inputs {
+			d := digest.Digest(in.Digest)
+			if p, wanted := places[d]; wanted && p.IsZero() {
+				places[d] = stepPos(s.Definition, o.digest)
+			}
+		}
+	}
+	return places
 }
 
 // inputOps gives the operations that are part of an input: its head and everything

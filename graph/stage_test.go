@@ -90,6 +90,25 @@ func TestSources(t *testing.T) {
 	}
 }
 
+// What an instruction fetches stands where the instruction does.
+func TestSourcePos(t *testing.T) {
+	src := llb.NewSourceMap(nil, "Dockerfile", "", []byte("FROM scratch\nADD https://example.com/a /\nCOPY b /\n"))
+	st := llb.Scratch().
+		File(llb.Copy(llb.HTTP("https://example.com/a"), "a", "/"), at(src, 2, 2)).
+		File(llb.Copy(llb.Local("context", llb.LocalUniqueID("x")), "b", "/"), at(src, 3, 3))
+	s := newStage(t, spec(t, "fetching", st))
+	got := map[string]Pos{}
+	for _, step := range s.Steps {
+		if step.Source != nil {
+			got[step.Source.Scheme] = step.Pos
+		}
+	}
+	want := map[string]Pos{"https": {File: "Dockerfile", Line: 2}, "local": {}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("positions of sources (-want +got):\n%s", diff)
+	}
+}
+
 func TestStepsOfInputsAreNotOwn(t *testing.T) {
 	base := llb.Image("base").File(llb.Mkdir("/base", 0o755), llb.WithCustomName("base"))
 	deps := base.File(llb.Mkdir("/deps", 0o755), llb.WithCustomName("deps"))

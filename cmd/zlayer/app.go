@@ -84,7 +84,7 @@ func (a *app) finish(command string, err error) int {
 
 // note writes one line to standard error. There is nobody to tell when that
 // fails.
-func (a *app) note(line string) { _, _ = io.WriteString(a.stderr, line+"\n") }
+func (a *app) note(line string) { _, _ = io.WriteString(a.stderr, progress.Lines(line)+"\n") }
 
 // env returns an environment variable, empty without one.
 func (a *app) env(name string) string {

@@ -119,7 +119,7 @@ func (a *app) call(ctx context.Context, e builder, p *buildPlan, view *progress.
 	if err != nil {
 		return a.failed(ctx, err, view)
 	}
-	answer := res.Text
+	answer := []byte(progress.Lines(string(res.Text)))
 	if p.json {
 		answer = res.JSON
 	}

@@ -19,5 +19,11 @@ func main() {
 	}
 	// BuildKit's client logs what nobody can act upon; --debug brings it back.
 	logrus.SetOutput(io.Discard)
-	os.Exit(newApp().run(os.Args[1:]))
+	a := newApp()
+	// The scanner in BuildKit's lexer complains there about bytes that are no
+	// characters, without saying where; what we say goes to a.stderr.
+	if null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0); err == nil {
+		os.Stderr = null
+	}
+	os.Exit(a.run(os.Args[1:]))
 }

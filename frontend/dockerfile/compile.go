@@ -56,7 +56,7 @@ func (b *build) compileTarget(ctx context.Context, platform *ocispecs.Platform, 
 	}
 	res, err := dockerfile2llb.Dockerfile2LLB(ctx, b.text, opt)
 	if err != nil {
-		return nil, err
+		return nil, place(err, b.text, c.file)
 	}
 	def, err := b.marshal(ctx, res.State)
 	if err != nil {

@@ -259,6 +259,12 @@ func TestMistakesHavePositions(t *testing.T) {
 		"missing image":       {"FROM busybox\nFROM nosuch\n", 2},
 		"bad flag":            {"FROM busybox\nCOPY --frm=x a b\n", 2},
 		"bad platform":        {"FROM --platform=a/b/c/d busybox\n", 1},
+		// those that BuildKit does not place
+		"check directive": {"# escape=`\n# check=skipp=all\nFROM busybox\n", 2},
+		"no stages":       {"ARG A=1\nARG B=2\n", 1},
+		"stage index":     {"FROM busybox\nFROM busybox\nCOPY --from=0 /x /\nCOPY --from=7 /x /\n", 4},
+		"variable":        {"ARG A=a\nFROM busybox AS a\nFROM busybox\nCOPY --from=$A /x /\n", 4},
+		"mount":           {"FROM busybox\nRUN true\nRUN --mount=from=nosuch,target=/n true\n", 3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			gw := newGateway(t, map[string]string{"Dockerfile": c.text}, nil)

@@ -74,7 +74,7 @@ func printFailures(w io.Writer, list []failure, v *View, st Style) {
 		if pos == "" {
 			pos = "zlayer"
 		}
-		fmt.Fprintf(w, "%s %s\n", st.bold(pos+":"), st.red(safeLines(f.text)))
+		fmt.Fprintf(w, "%s %s\n", st.bold(printable(pos)+":"), st.red(Lines(strings.TrimRight(f.text, "\r\n"))))
 		Excerpt(w, f.pos, f.source, st)
 		if v == nil {
 			continue
@@ -86,15 +86,6 @@ func printFailures(w io.Writer, list []failure, v *View, st Style) {
 			}
 		}
 	}
-}
-
-// safeLines is printable for a text of several lines.
-func safeLines(s string) string {
-	lines := strings.Split(strings.TrimRight(s, "\r\n"), "\n")
-	for i, l := range lines {
-		lines[i] = printable(l)
-	}
-	return strings.Join(lines, "\n")
 }
 
 // failed is the summary of a failed build, such as "3 stages failed, 2 skipped,

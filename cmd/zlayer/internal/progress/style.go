@@ -23,6 +23,15 @@ func (s Style) bold(t string) string   { return s.paint("1", t) }
 func (s Style) dim(t string) string    { return s.paint("2", t) }
 func (s Style) yellow(t string) string { return s.paint("33", t) }
 
+// Lines is text as it may be shown on a terminal: what could steer it is replaced.
+func Lines(text string) string {
+	lines := strings.Split(text, "\n")
+	for i, l := range lines {
+		lines[i] = printable(strings.TrimSuffix(l, "\r"))
+	}
+	return strings.Join(lines, "\n")
+}
+
 // printable replaces what could steer a terminal: build files and step output
 // may come from strangers.
 func printable(s string) string {

@@ -119,7 +119,21 @@ func (v *View) Sink(e solver.Event) {
 		return
 	}
 	if s := Status(e); s != nil {
+		if v.mode != RawJSON {
+			harmless(s)
+		}
 		v.draw(s)
+	}
+}
+
+// harmless cleans the texts that come from build files. What steps print is theirs:
+// people want its colours.
+func harmless(s *client.SolveStatus) {
+	for _, vtx := range s.Vertexes {
+		vtx.Name, vtx.Error = Lines(vtx.Name), Lines(vtx.Error)
+	}
+	for _, st := range s.Statuses {
+		st.ID, st.Name = printable(st.ID), printable(st.Name)
 	}
 }
 

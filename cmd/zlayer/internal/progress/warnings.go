@@ -31,7 +31,7 @@ func PrintWarnings(w io.Writer, list []solver.WarningInfo, details bool, st Styl
 			fmt.Fprintf(w, "  %s\n", printable(d))
 		}
 		if wi.URL != "" {
-			fmt.Fprintf(w, "  See %s\n", wi.URL)
+			fmt.Fprintf(w, "  See %s\n", printable(wi.URL))
 		}
 		Excerpt(w, wi.Pos, wi.Source, st)
 	}
