@@ -52,7 +52,7 @@ func (j *job) setAttrs() error {
 			return err
 		}
 	}
-	for _, f := range []func() error{j.setPlatforms, j.setPull, j.setNetwork, j.setHosts, j.setUlimits, j.setAttests, j.setEntitlements} {
+	for _, f := range []func() error{j.setPlatforms, j.setPull, j.checkDefaultRegistry, j.setNetwork, j.setHosts, j.setUlimits, j.setAttests, j.setEntitlements} {
 		if err := f(); err != nil {
 			return err
 		}

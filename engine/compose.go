@@ -62,6 +62,8 @@ type composer struct {
 	gw  gwclient.Client
 	// warn is told what is odd about build files; nil tells nobody.
 	warn func(solver.WarningInfo)
+	// short finds images by short names; nil leaves them to Docker Hub.
+	short *shortNames
 
 	mu   sync.Mutex
 	done map[string]*composed
@@ -75,7 +77,11 @@ type composed struct {
 }
 
 func newComposer(j *job, gw gwclient.Client, warn func(solver.WarningInfo)) *composer {
-	return &composer{job: j, gw: gw, warn: warn, done: map[string]*composed{}}
+	c := &composer{job: j, gw: gw, warn: warn, done: map[string]*composed{}}
+	if j.req.DefaultRegistry != "" {
+		c.short = newShortNames(j, gw)
+	}
+	return c
 }
 
 // options is how the outermost build file is compiled.
@@ -98,7 +104,7 @@ func (c *composer) options() dockerfile.Options {
 // optionsFor is how a unit is compiled; chain is the way to it.
 func (c *composer) optionsFor(u unit, dirs map[string]string, shown string, chain []link) dockerfile.Options {
 	conv := &conversion{composer: c, unit: u, shown: shown}
-	return dockerfile.Options{
+	o := dockerfile.Options{
 		Name:    shown,
 		Convert: conv.convert,
 		Local: func(name string) string {
@@ -122,6 +128,10 @@ func (c *composer) optionsFor(u unit, dirs map[string]string, shown string, chai
 			return c.once(ctx, n, next)
 		},
 	}
+	if c.short != nil {
+		o.Resolve = c.short.resolve
+	}
+	return o
 }
 
 // nestedUnit says which build a name stands for; ok is false when it is an image.

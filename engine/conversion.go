@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"path/filepath"
 
-	"github.com/distribution/reference"
 	"github.com/moby/buildkit/client/llb/sourceresolver"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/zlayer-dev/zlayer/frontend"
+	"github.com/zlayer-dev/zlayer/frontend/dockerfile"
 	"github.com/zlayer-dev/zlayer/frontend/zimage"
 	"github.com/zlayer-dev/zlayer/solver"
 )
@@ -78,13 +78,7 @@ func (c *conversion) dockerfileOf(ctx context.Context, f *zimage.File) (*zimage.
 
 // imageWorkdir is the working directory of an image, as its config has it.
 func (c *conversion) imageWorkdir(ctx context.Context, ref string) (string, bool) {
-	named, err := reference.ParseNormalizedNamed(ref)
-	if err != nil {
-		return "", false
-	}
-	_, _, config, err := c.gw.ResolveImageConfig(ctx, reference.TagNameOnly(named).String(), sourceresolver.Opt{
-		ImageOpt: &sourceresolver.ResolveImageOpt{ResolveMode: c.job.attrs["image-resolve-mode"]},
-	})
+	config, err := c.imageConfig(ctx, ref)
 	if err != nil {
 		return "", false
 	}
@@ -93,4 +87,18 @@ func (c *conversion) imageWorkdir(ctx context.Context, ref string) (string, bool
 		return "", false
 	}
 	return img.Config.WorkingDir, true
+}
+
+func (c *conversion) imageConfig(ctx context.Context, name string) ([]byte, error) {
+	opt := sourceresolver.Opt{ImageOpt: &sourceresolver.ResolveImageOpt{ResolveMode: c.job.attrs["image-resolve-mode"]}}
+	if c.short != nil && dockerfile.Short(name) {
+		_, _, config, err := c.short.resolve(ctx, name, opt)
+		return config, err
+	}
+	full, err := fullName(name)
+	if err != nil {
+		return nil, err
+	}
+	_, _, config, err := c.gw.ResolveImageConfig(ctx, full, opt)
+	return config, err
 }

@@ -57,6 +57,10 @@ type Request struct {
 	NoCacheFilter []string
 	// Pull says when base images are looked up again.
 	Pull PullMode
+	// DefaultRegistry is where images with short names (without a registry, as in FROM alpine) are
+	// looked for before Docker Hub: a host, which may be followed by a path. Empty
+	// looks on Docker Hub alone. It holds for nested builds, too.
+	DefaultRegistry string
 
 	// Network is the default network of RUN: "default", "none" or "host".
 	Network string

@@ -16,7 +16,7 @@ type buildFlags struct {
 	push, load                     bool
 	noCache                        bool
 	noCacheFilter                  []string
-	pull                           string
+	pull, defaultRegistry          string
 	cacheFrom, cacheTo             []string
 	secrets, ssh, allow            []string
 	network, shmSize, cgroupParent string
@@ -52,6 +52,7 @@ func (b *buildFlags) what(f *pflag.FlagSet) {
 	f.StringArrayVar(&b.buildArgs, "build-arg", nil, "set a build argument: `NAME[=VALUE]`; without a value it is taken from the environment, and not set if that has none (repeatable)")
 	f.StringArrayVar(&b.contexts, "build-context", nil, "add a named context: `NAME=PATH`, or instead of the path a git or http URL, docker-image://REF or oci-layout://DIR; a directory with a build file that FROM names is built, too (repeatable)")
 	f.StringVar(&b.root, "root", "", "let builds of other directories read what is below `DIR`; without it the git work tree of the context")
+	f.StringVar(&b.defaultRegistry, "default-registry", "", "look for images with short names, as in FROM alpine, in `REGISTRY` (HOST[/PATH]) first and on Docker Hub only if they are not there")
 	f.StringArrayVar(&b.platforms, "platform", nil, "build for `PLATFORM,...` (OS/ARCH[/VARIANT]) instead of the daemon's own; several give an index")
 	f.StringVar(&b.syntax, "syntax", "", "build with the frontend `IMAGE` whatever the build file's syntax line says")
 	f.StringVar(&b.call, "call", "", "answer a `QUESTION` instead of building: check, outline, targets or subrequests.describe, with ,format=json for programs")

@@ -144,7 +144,7 @@ func (p *planner) image() error {
 	return nil
 }
 
-// cache says what may be taken from earlier builds.
+// cache says what may be taken from earlier builds and from where.
 func (p *planner) cache() error {
 	r := &p.plan.request
 	if p.noCache && len(p.noCacheFilter) > 0 {
@@ -164,6 +164,9 @@ func (p *planner) cache() error {
 		if r.Pull, err = flags.ParsePull(p.pull); err != nil {
 			return fmt.Errorf("--pull: %w", err)
 		}
+	}
+	if r.DefaultRegistry = p.defaultRegistry; !p.given.Changed("default-registry") {
+		r.DefaultRegistry = p.app.env("ZLAYER_DEFAULT_REGISTRY")
 	}
 	from := func(s string) (engine.CacheEntry, error) { return flags.ParseCacheFrom(s, p.app.lookup) }
 	to := func(s string) (engine.CacheEntry, error) { return flags.ParseCacheTo(s, p.app.lookup) }

@@ -188,6 +188,7 @@ func environment(cmd *cobra.Command) string {
 var buildEnv = [][2]string{
 	{"ZLAYER_PROGRESS", "stands in for --progress; else BUILDKIT_PROGRESS does"},
 	{"ZLAYER_JOBS", "stands in for --jobs"},
+	{"ZLAYER_DEFAULT_REGISTRY", "stands in for --default-registry"},
 	{"DOCKER_DEFAULT_PLATFORM", "stands in for --platform"},
 	{"SOURCE_DATE_EPOCH", "becomes the build argument of that name"},
 	{"DOCKER_CONFIG", "directory of docker's config.json: credentials, proxies of builds"},

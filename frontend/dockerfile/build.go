@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/containerd/platforms"
+	"github.com/moby/buildkit/client/llb/sourceresolver"
 	"github.com/moby/buildkit/frontend/dockerfile/dockerfile2llb"
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
@@ -17,6 +18,7 @@ import (
 	"github.com/moby/buildkit/frontend/subrequests/lint"
 	"github.com/moby/buildkit/frontend/subrequests/outline"
 	"github.com/moby/buildkit/frontend/subrequests/targets"
+	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
@@ -61,6 +63,10 @@ type Options struct {
 	// is a build and not an image; nil, nil means it is an image. It is called once
 	// for each name and platform that the target needs. A nil func finds none.
 	Nested func(ctx context.Context, ref Reference) (*graph.Stage, error)
+	// Resolve looks up an image by a short name (see [Short]), as the file has it, and
+	// says by which reference it was found; that is what the build then reads. Images
+	// of other names are the client's to look up, and with a nil func all are.
+	Resolve func(ctx context.Context, name string, opt sourceresolver.Opt) (ref string, dgst digest.Digest, config []byte, err error)
 	// Local renames local sources, so that builds of several directories can share
 	// a session; nil keeps the names.
 	Local func(name string) string

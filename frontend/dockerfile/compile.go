@@ -81,6 +81,9 @@ func (b *build) compileTarget(ctx context.Context, platform *ocispecs.Platform, 
 func (c *compiler) convertOpt(ctx context.Context) dockerfile2llb.ConvertOpt {
 	opt := c.build.convertOpt(ctx)
 	opt.Config, opt.Client = c.ui.Config, c.ui
+	if c.Resolve != nil && c.file != nil {
+		opt.MetaResolver = c.shortResolver(c.client, c.file)
+	}
 	opt.BuildArgs = maps.Clone(opt.BuildArgs)
 	opt.TargetPlatform = c.platform
 	return opt
