@@ -186,7 +186,7 @@ type Wasm struct {
 	Target    *String // preview1 or preview2
 	Optimize  bool
 	OptLevel  *String // O, Os, Oz, O2 or O3
-	Language  *String
+	Language  *String // as the WASM frontend names it
 	WIT       *String
 	World     *String
 	Output    *String
@@ -195,6 +195,7 @@ type Wasm struct {
 	PreBuild  []Command
 	PostBuild []Command
 	Adapter   *String
+	Image     *String // of the toolchain
 	// NoOCI is set by "oci: false": the bare WASM file is the output.
 	NoOCI bool
 }

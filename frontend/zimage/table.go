@@ -7,15 +7,6 @@ import (
 	"github.com/zlayer-dev/zlayer/graph"
 )
 
-// worlds are the WIT worlds that a WASM build may target.
-func worlds() []string {
-	return []string{
-		"zlayer-plugin", "zlayer-http-handler", "zlayer-transformer", "zlayer-authenticator",
-		"zlayer-rate-limiter", "zlayer-middleware", "zlayer-router",
-		"wasi:cli/command", "wasi:http/proxy",
-	}
-}
-
 // fileTable describes a whole ZImagefile. Everything that is known about keys hangs off it.
 func fileTable() *yamlfile.Table[File] {
 	steps := yamlfile.List("steps", yamlfile.Deref(yamlfile.Object(stepTable())))
@@ -256,18 +247,19 @@ func wasmTable() *yamlfile.Table[Wasm] {
 		return yamlfile.List(name, yamlfile.Deref(command("a command of "+name, false)))
 	}
 	return &yamlfile.Table[Wasm]{What: "wasm", Place: func(w *Wasm, pos graph.Pos) { w.Pos = pos }, Members: []yamlfile.Member[Wasm]{
-		yamlfile.Key("target", yamlfile.Choice("wasm.target", "preview1", "preview2"), func(w *Wasm) **String { return &w.Target }, "WASI version; preview2 by default."),
-		yamlfile.Key("optimize", yamlfile.Boolean("optimize"), func(w *Wasm) *bool { return &w.Optimize }, "Build for release."),
+		yamlfile.Key("target", yamlfile.Choice("wasm.target", "preview1", "preview2"), func(w *Wasm) **String { return &w.Target }, "WASI version: preview1 is a module, preview2 a component. By default what the language makes by itself."),
+		yamlfile.Key("optimize", yamlfile.Boolean("optimize"), func(w *Wasm) *bool { return &w.Optimize }, "Build for release, and make the result smaller."),
 		yamlfile.Key("opt_level", yamlfile.Choice("wasm.opt_level", "O", "Os", "Oz", "O2", "O3"), func(w *Wasm) **String { return &w.OptLevel }, "What to optimise for; Oz by default."),
-		yamlfile.Key("language", yamlfile.Choice("wasm.language", "rust", "go", "python", "typescript", "assemblyscript", "c", "zig"), func(w *Wasm) **String { return &w.Language }, "Language of the sources; found out by default."),
-		yamlfile.Key("wit", yamlfile.Word("wit"), func(w *Wasm) **String { return &w.WIT }, "Directory with WIT files."),
-		yamlfile.Key("world", yamlfile.Choice("wasm.world", worlds()...), func(w *Wasm) **String { return &w.World }, "WIT world that is targeted."),
-		yamlfile.Key("output", yamlfile.Word("output"), func(w *Wasm) **String { return &w.Output }, "File for the result."),
+		yamlfile.Key("language", yamlfile.Choice("wasm.language", "rust", "rust-component", "go", "tinygo", "python", "typescript", "javascript", "assemblyscript", "c", "zig"), func(w *Wasm) **String { return &w.Language }, "Language of the sources; found out by default."),
+		yamlfile.Key("wit", yamlfile.Word("wit"), func(w *Wasm) **String { return &w.WIT }, "File or directory with WIT files; wit by default, if it is there."),
+		yamlfile.Key("world", yamlfile.Word("world"), func(w *Wasm) **String { return &w.World }, "WIT world that the result conforms to: one of the WIT files, zlayer-plugin and its kind, wasi:cli/command or wasi:http/proxy."),
+		yamlfile.Key("output", yamlfile.Word("output"), func(w *Wasm) **String { return &w.Output }, "File for the result, relative to the build context."),
 		yamlfile.Key("features", yamlfile.List("features", yamlfile.Item("a feature", true)), func(w *Wasm) *[]String { return &w.Features }, "Features to enable."),
 		yamlfile.Key("build_args", yamlfile.Mapping("build_args", yamlfile.VariableName), func(w *Wasm) *[]Pair { return &w.BuildArgs }, "Environment variables of the commands."),
 		yamlfile.Key("pre_build", commands("pre_build"), func(w *Wasm) *[]Command { return &w.PreBuild }, "Commands to run before."),
 		yamlfile.Key("post_build", commands("post_build"), func(w *Wasm) *[]Command { return &w.PostBuild }, "Commands to run after."),
-		yamlfile.Key("adapter", yamlfile.Word("adapter"), func(w *Wasm) **String { return &w.Adapter }, "Adapter from preview1 to preview2."),
+		yamlfile.Key("adapter", yamlfile.Word("adapter"), func(w *Wasm) **String { return &w.Adapter }, "Makes a component of a module: an adapter in the build context, or command or reactor for the usual one."),
+		yamlfile.Key("image", yamlfile.Word("image"), func(w *Wasm) **String { return &w.Image }, "Image with the toolchain."),
 		yamlfile.Key("oci", yamlfile.Unless(yamlfile.Boolean("oci")), func(w *Wasm) *bool { return &w.NoOCI }, "Make an OCI artifact; true by default."),
 	}}
 }
