@@ -24,10 +24,12 @@ const (
 // recordSafe says that a change after the file was hashed would show in its times.
 const recordSafe = 1
 
-var (
-	castagnoli = crc32.MakeTable(crc32.Castagnoli)
-	errNoIndex = errors.New("not a stat index of this version, or damaged")
-)
+var errNoIndex = errors.New("not a stat index of this version, or damaged")
+
+// checksum covers everything after it.
+func checksum(data []byte) uint32 {
+	return crc32.Checksum(data[headerStart:], crc32.MakeTable(crc32.Castagnoli))
+}
 
 // header is what comes first in an index file.
 type header struct {
@@ -65,7 +67,7 @@ func decodeIndex(data []byte) (*index, error) {
 		return nil, errNoIndex
 	}
 	le := binary.LittleEndian
-	if le.Uint32(data[8:]) != crc32.Checksum(data[headerStart:], castagnoli) {
+	if le.Uint32(data[8:]) != checksum(data) {
 		return nil, errNoIndex
 	}
 	x := &index{}
@@ -265,6 +267,6 @@ func (w *indexWriter) encode(h header) ([]byte, error) {
 
 // checksummed sets the checksum of a file.
 func checksummed(data []byte) []byte {
-	binary.LittleEndian.PutUint32(data[8:], crc32.Checksum(data[headerStart:], castagnoli))
+	binary.LittleEndian.PutUint32(data[8:], checksum(data))
 	return data
 }
