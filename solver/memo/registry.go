@@ -274,10 +274,13 @@ func (s *Registry) Delete(ctx context.Context, key digest.Digest) error {
 	if err != nil {
 		return err
 	}
-	// By digest, because deleting a tag is not something that all registries know.
 	d, err := remote.Get(s.tag(key), opts...)
 	if err == nil {
 		err = remote.Delete(s.Repo.Digest(d.Digest.String()), opts...)
+	}
+	if err == nil {
+		// Most registries have removed the tag by now, and some cannot remove one.
+		_ = remote.Delete(s.tag(key), opts...)
 	}
 	if status(err) == http.StatusNotFound {
 		return absent(key)
