@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
@@ -33,7 +34,7 @@ import (
 type S3 struct {
 	// Config says where; Bucket must be given.
 	Config S3Config
-	// HTTP makes the requests; nil is the SDK's own.
+	// HTTP makes the requests to the bucket; nil is the SDK's own.
 	HTTP aws.HTTPClient
 	// Now is the clock of Prune; nil is time.Now.
 	Now func() time.Time
@@ -253,10 +254,7 @@ func (s *S3) client(ctx context.Context) (*s3.Client, error) {
 		return s.api, nil
 	}
 	c := &s.Config
-	load := []func(*awsconfig.LoadOptions) error{awsconfig.WithRetryMaxAttempts(2)}
-	if s.HTTP != nil {
-		load = append(load, awsconfig.WithHTTPClient(s.HTTP))
-	}
+	var load []func(*awsconfig.LoadOptions) error
 	if c.Anonymous {
 		load = append(load, awsconfig.WithCredentialsProvider(aws.AnonymousCredentials{}))
 	}
@@ -272,6 +270,12 @@ func (s *S3) client(ctx context.Context) (*s3.Client, error) {
 		// Others want a region for the signature only, and this one is taken everywhere.
 		o.Region = cmp.Or(cfg.Region, "us-east-1")
 		o.UsePathStyle = c.PathStyle
+		o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) {
+			o.MaxAttempts, o.MaxBackoff = 2, 100*time.Millisecond
+		})
+		if s.HTTP != nil {
+			o.HTTPClient = s.HTTP
+		}
 		if c.Endpoint != "" {
 			o.BaseEndpoint = &c.Endpoint
 		}
