@@ -62,10 +62,10 @@ func Parse(values ...string) (Config, error) {
 			}
 			s, err := parseStore(part)
 			if err != nil {
-				return Config{}, fmt.Errorf("memo %q: %w", part, err)
+				return Config{}, fmt.Errorf("memo %q: %w", s.label(part), err)
 			}
 			if slices.ContainsFunc(c.Stores, s.same) {
-				return Config{}, fmt.Errorf("memo %q: it is named twice", part)
+				return Config{}, fmt.Errorf("memo %q: it is named twice", s.label(part))
 			}
 			c.Stores = append(c.Stores, s)
 		}
@@ -132,6 +132,16 @@ func parseStore(part string) (StoreConfig, error) {
 		}
 	}
 	return s, s.check()
+}
+
+// label is what of a store's text names it in errors. The rest may have something in
+// it that was not meant to be there, such as a password.
+func (s *StoreConfig) label(part string) string {
+	if s.Type == TypeS3 {
+		return s.Type
+	}
+	label, _, _ := strings.Cut(part, ",")
+	return label
 }
 
 const storeForms = "use off, local, registry=REPOSITORY or s3=bucket=NAME, joined with +"
