@@ -39,7 +39,7 @@ func Record(n int) *memo.Record {
 		Metadata: map[string]string{"containerimage.digest": "sha256:…", "über": "<&>\u2028"},
 		Names:    []string{"docker.io/library/app:latest", "registry.example.com/app:1"},
 		Tool:     "v1.2.3",
-		Created:  time.Date(2026, 11, 25, 12, 30, 0, 123456789, time.UTC),
+		Created:  time.Date(2020, 2, 29, 12, 30, 0, 123456789, time.UTC),
 	}
 }
 
