@@ -106,7 +106,9 @@ type Stage struct {
 	// Sources are what the stage's own steps read, in the order of Steps.
 	Sources []Source
 
-	inputs []*Stage // InputStages, made once
+	inputs    []*Stage // InputStages, made once
+	ops       []op     // those of Steps, decoded
+	headIndex int      // which result of the head
 }
 
 // NewStage checks spec and derives the stage's identity, steps and sources from
@@ -126,7 +128,7 @@ func NewStage(spec Spec) (*Stage, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the definition of stage %q: %w", spec.Name, err)
 	}
-	s.Head = digest.Digest(head.Digest)
+	s.Head, s.headIndex = digest.Digest(head.Digest), int(head.Index)
 	s.own(ops)
 	s.ID = s.identity(head)
 	return s, nil
@@ -196,6 +198,7 @@ func (s *Stage) own(ops []op) {
 			s.Sources = append(s.Sources, *st.Source)
 		}
 		s.Steps = append(s.Steps, st)
+		s.ops = append(s.ops, o)
 	}
 }
 
