@@ -32,6 +32,8 @@ type Store struct {
 	ingest  *session // made by the first writer
 	counter int      // names the files in ingest
 	closed  bool
+
+	known indexCache
 }
 
 // DefaultDir is where a user's images are kept when nothing else is said:

@@ -1,0 +1,24 @@
+package solver
+
+import (
+	"github.com/moby/buildkit/client"
+
+	"github.com/zlayer-dev/zlayer/graph"
+)
+
+// Recalled reports a graph whose outputs were there already, without a Solve:
+// warnings, and the end of every stage as cached. It takes the place of everything
+// else that is done with a Tracker.
+func (t *Tracker) Recalled(g *graph.Graph, warnings []*client.VertexWarning) {
+	t.attach(g, nil)
+	t.update(func() {
+		for _, w := range warnings {
+			t.warn(w)
+		}
+		for _, st := range t.order {
+			t.start(st)
+			st.end = StageCached
+			t.emit(Event{Kind: StageCached, Stage: st.stage})
+		}
+	})
+}
