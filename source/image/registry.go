@@ -137,7 +137,12 @@ func (r *Resolver) options(ctx context.Context, e endpoint) []remote.Option {
 	if keychain == nil {
 		keychain = authn.DefaultKeychain
 	}
-	return []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(keychain), remote.WithTransport(e.transport)}
+	return []remote.Option{
+		remote.WithContext(ctx), remote.WithAuthFromKeychain(keychain), remote.WithTransport(e.transport),
+		// A registry that stumbles gets a second chance; one that is down must not be
+		// waited for: the daemon may know another way.
+		remote.WithRetryBackoff(remote.Backoff{Duration: 100 * time.Millisecond, Factor: 3, Steps: 3}),
+	}
 }
 
 // each tries the endpoints of a repository until one knows the image. The error is
