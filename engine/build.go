@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -36,18 +37,62 @@ const product = "zlayer"
 // stages failed: it then holds the graph and the counts.
 func (e *Engine) Build(ctx context.Context, req Request) (*Result, error) {
 	start := time.Now()
-	j, err := e.prepare(req)
+	r, err := e.newRun(req)
 	if err != nil {
 		return nil, err
 	}
-	res, err := j.build(ctx)
-	if cerr := j.close(); err == nil && cerr != nil {
+	res, err := r.build(ctx, req)
+	if cerr := r.close(); err == nil && cerr != nil {
 		err = cerr
 	}
 	if res != nil {
 		res.Duration = time.Since(start)
 	}
 	return res, err
+}
+
+// build does one of the builds of a call.
+func (r *run) build(ctx context.Context, req Request) (*Result, error) {
+	j, err := r.prepare(req)
+	if err != nil {
+		return nil, err
+	}
+	res, err := j.recallOrBuild(ctx)
+	if cerr := j.close(); err == nil && cerr != nil {
+		err = cerr
+	}
+	return res, err
+}
+
+// recallOrBuild asks the memo before it asks a daemon.
+func (j *job) recallOrBuild(ctx context.Context) (*Result, error) {
+	if err := j.engine.learnPlatform(ctx); err != nil {
+		return nil, err
+	}
+	k, err := j.compileKeys(ctx)
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	if err == nil {
+		if err := j.checkEntitlements(k.graph); err != nil {
+			return nil, err
+		}
+		if res, err := j.recall(ctx, k); !errors.Is(err, errMissed) {
+			return res, err
+		}
+	}
+	// What the compilation has found wrong is for the daemon to say: it may see more.
+	j.settleLocals(ctx, k)
+	if k != nil {
+		j.known = k.graph
+	}
+	res, err := j.build(ctx)
+	if err != nil {
+		return res, err
+	}
+	res.Changed = true
+	j.remember(ctx, k, res)
+	return res, nil
 }
 
 func (j *job) build(ctx context.Context) (*Result, error) {
@@ -89,7 +134,7 @@ func (j *job) build(ctx context.Context) (*Result, error) {
 func (j *job) solve(ctx context.Context, c *client.Client, touched func()) (*Result, error) {
 	res := &Result{}
 	sink := j.sink(res)
-	for _, w := range j.warnings {
+	for _, w := range slices.Concat(j.warnings, j.run.told()) {
 		sink(solver.Event{Kind: solver.Warning, Time: time.Now(), Warning: &solver.WarningInfo{Level: 1, Short: w}})
 	}
 	tracker := &solver.Tracker{Events: sink}
@@ -115,7 +160,7 @@ func (j *job) solve(ctx context.Context, c *client.Client, touched func()) (*Res
 			tracker.Status(s)
 		}
 	}()
-	resp, err := c.Build(ctx, j.solveOpt(), product, run, status)
+	resp, err := c.Build(ctx, j.solveOpt(j.known), product, run, status)
 	<-done
 	tracker.Close()
 	counts := tracker.Counts()
@@ -209,7 +254,12 @@ func (r *Result) descriptor() (ocispecs.Descriptor, error) {
 // Base images are resolved, nothing else is fetched. The graph is nil where an
 // external frontend would do the build.
 func (e *Engine) Plan(ctx context.Context, req Request) (*graph.Graph, error) {
-	j, err := e.prepareCall(req)
+	r, err := e.newRun(req)
+	if err != nil {
+		return nil, err
+	}
+	defer r.close()
+	j, err := r.prepareCall(req)
 	if err != nil {
 		return nil, err
 	}
@@ -232,7 +282,7 @@ func (j *job) gateway(ctx context.Context, f gwclient.BuildFunc) error {
 			touched()
 		}
 		var buildErr error
-		_, err := c.Build(ctx, j.solveOpt(), product, func(ctx context.Context, gw gwclient.Client) (*gwclient.Result, error) {
+		_, err := c.Build(ctx, j.solveOpt(nil), product, func(ctx context.Context, gw gwclient.Client) (*gwclient.Result, error) {
 			r, err := f(ctx, j.client(gw))
 			buildErr = err
 			return r, err

@@ -25,7 +25,12 @@ func (e *Engine) Call(ctx context.Context, req Request, call Call) (*CallResult,
 	if !ok {
 		return nil, inputErrorf("call %q is none of check, outline, targets and %s", call, CallDescribe)
 	}
-	j, err := e.prepareCall(req)
+	r, err := e.newRun(req)
+	if err != nil {
+		return nil, err
+	}
+	defer r.close()
+	j, err := r.prepareCall(req)
 	if err != nil {
 		return nil, err
 	}

@@ -64,6 +64,8 @@ type composer struct {
 	warn func(solver.WarningInfo)
 	// short finds images by short names; nil leaves them to Docker Hub.
 	short *shortNames
+	// asked is told the files that nested builds read or look for; nil tells nobody.
+	asked func(path string)
 
 	mu   sync.Mutex
 	done map[string]*composed
@@ -109,7 +111,7 @@ func (c *composer) optionsFor(u unit, dirs map[string]string, shown string, chai
 		Convert: conv.convert,
 		Local: func(name string) string {
 			if dir, ok := dirs[name]; ok {
-				return uniqueName(name, dir)
+				return c.job.localName(name, dir)
 			}
 			return name
 		},
@@ -253,7 +255,7 @@ func (c *composer) compile(ctx context.Context, u unit, chain []link) (*graph.St
 	if err := c.job.locals.addNested("context", u.dir); err != nil {
 		return nil, err
 	}
-	gw := &frontend.Files{Client: &nestedClient{Client: c.gw, opts: c.attrs(u)}, Dirs: dirs}
+	gw := &frontend.Files{Client: &nestedClient{Client: c.gw, opts: c.attrs(u)}, Dirs: dirs, Asked: c.asked}
 	shown := shownPath(u.file)
 	g, err := dockerfile.Compile(ctx, gw, c.optionsFor(u, dirs, shown, chain))
 	if err != nil {

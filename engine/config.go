@@ -41,6 +41,11 @@ type Config struct {
 	// work; 0 is the default.
 	IdleTimeout time.Duration
 
+	// Memo says where results of earlier builds are looked up and remembered, in the
+	// form of the flag --memo: "off", "local", "registry=REPO", "s3=...", joined by +
+	// or given one by one. Empty is ZLAYER_MEMO, else "local".
+	Memo []string
+
 	// DaemonCommand starts this program as a background daemon. Programs other
 	// than zlayer leave it empty and call [ReexecDaemon] first thing in main.
 	DaemonCommand []string

@@ -44,7 +44,7 @@ func inputErrorf(format string, args ...any) error {
 }
 
 // Open returns an engine of the given configuration. It contacts no daemon and
-// touches no state; the environment (ZLAYER_STATE_DIR, ZLAYER_STORE_DIR,
+// touches no state; the environment (ZLAYER_STATE_DIR, ZLAYER_STORE_DIR, ZLAYER_MEMO,
 // BUILDKIT_HOST) is read once, here.
 func Open(_ context.Context, cfg Config) (*Engine, error) {
 	if cfg.StateDir == "" {
@@ -55,6 +55,9 @@ func Open(_ context.Context, cfg Config) (*Engine, error) {
 	}
 	if cfg.Addr == "" && !cfg.NoDaemon {
 		cfg.Addr = os.Getenv("BUILDKIT_HOST")
+	}
+	if env := os.Getenv("ZLAYER_MEMO"); len(cfg.Memo) == 0 && env != "" {
+		cfg.Memo = []string{env}
 	}
 	if cfg.Addr != "" && cfg.NoDaemon {
 		return nil, inputErrorf("an address and in-process building exclude each other: drop one of --addr and --no-daemon")

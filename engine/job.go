@@ -12,13 +12,18 @@ import (
 	"github.com/moby/buildkit/session"
 
 	"github.com/zlayer-dev/zlayer/graph"
+	"github.com/zlayer-dev/zlayer/source"
+	"github.com/zlayer-dev/zlayer/source/lock"
 )
 
 // job is a request made ready for a daemon: all that can be checked without one
 // has been.
 type job struct {
 	engine *Engine
-	req    Request
+	run    *run
+	// trees are the run's local directories.
+	trees *source.Trees
+	req   Request
 
 	// attrs are the frontend attributes.
 	attrs map[string]string
@@ -42,6 +47,10 @@ type job struct {
 	// readAllowed are directories outside the root that nested builds may read.
 	readAllowed []string
 	outputs     outputs
+	// lock is the lock file, nil without one.
+	lock *lock.File
+	// known is the graph as compiled without the daemon; nil where that was not to be had.
+	known *graph.Graph
 	// warnings are what the user should know although it does not stop the build.
 	warnings []string
 	// once: a source can be read only once, so there is no second try.
@@ -51,9 +60,9 @@ type job struct {
 }
 
 // prepare checks a request and turns it into a job, which the caller closes.
-func (e *Engine) prepare(req Request) (*job, error) {
-	j := e.newJob(req)
-	for _, f := range []func() error{j.locate, j.setAttrs, j.setNamedContexts, j.setSession, j.setCache, j.setOutputs} {
+func (r *run) prepare(req Request) (*job, error) {
+	j := r.newJob(req)
+	for _, f := range []func() error{j.locate, j.setAttrs, j.setNamedContexts, j.setLock, j.setSession, j.setCache, j.setOutputs} {
 		if err := f(); err != nil {
 			return nil, errors.Join(err, j.close())
 		}
@@ -62,9 +71,9 @@ func (e *Engine) prepare(req Request) (*job, error) {
 }
 
 // prepareCall is prepare without outputs.
-func (e *Engine) prepareCall(req Request) (*job, error) {
-	j := e.newJob(req)
-	for _, f := range []func() error{j.locate, j.setAttrs, j.setNamedContexts, j.setSession, j.setCache} {
+func (r *run) prepareCall(req Request) (*job, error) {
+	j := r.newJob(req)
+	for _, f := range []func() error{j.locate, j.setAttrs, j.setNamedContexts, j.setLock, j.setSession, j.setCache} {
 		if err := f(); err != nil {
 			return nil, errors.Join(err, j.close())
 		}
@@ -72,15 +81,18 @@ func (e *Engine) prepareCall(req Request) (*job, error) {
 	return j, nil
 }
 
-func (e *Engine) newJob(req Request) *job {
+func (r *run) newJob(req Request) *job {
 	return &job{
-		engine: e,
+		engine: r.engine,
+		run:    r,
+		trees:  r.trees,
 		req:    req,
 		attrs:  map[string]string{},
 		dirs:   map[string]string{},
 
 		buildDirs: map[string]string{},
 		layouts:   map[string]content.Store{},
+		locals:    localDirs{normalize: r.normalize},
 	}
 }
 
@@ -114,13 +126,14 @@ func (j *job) tempDir() (string, error) {
 // daemon keeps between builds. External frontends know directories only as
 // "context" and "dockerfile", so it tells build contexts apart, too.
 func (j *job) sharedKey() string {
-	sum := sha256.Sum256([]byte("zlayer.context.v1\x00" + j.engine.clientID() + "\x00" + j.contextDir))
+	sum := sha256.Sum256([]byte("zlayer.context.v1\x00" + j.engine.clientID() + "\x00" + j.contextDir + "\x00" + j.locals.syncID(j.contextDir)))
 	return hex.EncodeToString(sum[:16])
 }
 
 // solveOpt is the job in BuildKit's terms.
-func (j *job) solveOpt() client.SolveOpt {
+func (j *job) solveOpt(g *graph.Graph) client.SolveOpt {
 	return client.SolveOpt{
+		SourcePolicy:        j.sourcePolicy(g),
 		Exports:             j.outputs.exports,
 		OCIStores:           j.layouts,
 		SharedKey:           j.sharedKey(),

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,7 +18,7 @@ import (
 	"github.com/tonistiigi/fsutil"
 	fstypes "github.com/tonistiigi/fsutil/types"
 
-	"github.com/zlayer-dev/zlayer/engine/daemon"
+	"github.com/zlayer-dev/zlayer/source"
 )
 
 // localDirs are the directories a session offers to the daemon. Each is offered
@@ -26,8 +27,15 @@ import (
 // and time agree, so two directories must never have one name
 // (moby/buildkit#4817).
 type localDirs struct {
+	// normalize: permission bits are sent as 0644 or 0755.
+	normalize bool
+
 	mu   sync.Mutex
 	dirs map[string]fsutil.FS
+	// paths are the directories by the same names.
+	paths map[string]string
+	// ids tell states of a directory apart that the daemon could not, by path.
+	ids map[string]string
 	// abort ends the build that reads the directories.
 	abort context.CancelCauseFunc
 }
@@ -42,15 +50,51 @@ func (l *localDirs) LookupDir(name string) (fsutil.FS, bool) {
 	return d, ok
 }
 
-// add offers dir as name and as uniqueName(name, dir).
+// add offers dir as name and as its own.
 func (l *localDirs) add(name, dir string) error {
-	return l.offer(dir, name, uniqueName(name, dir))
+	return l.offer(dir, name, l.unique(name, dir))
 }
 
-// addNested offers dir as uniqueName(name, dir) alone: name is the outermost
-// build's.
+// addNested offers dir under its own name alone: name is the outermost build's.
 func (l *localDirs) addNested(name, dir string) error {
-	return l.offer(dir, uniqueName(name, dir))
+	return l.offer(dir, l.unique(name, dir))
+}
+
+// unique is the name of a local source that no other directory has, nor another
+// state of the directory that the daemon could mistake for it.
+func (l *localDirs) unique(name, dir string) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return uniqueName(name, dir, l.ids[dir])
+}
+
+// syncID is the state of a directory, "" before it has been looked at.
+func (l *localDirs) syncID(dir string) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.ids[dir]
+}
+
+// dirOf is the directory behind a name.
+func (l *localDirs) dirOf(name string) (string, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	dir, ok := l.paths[name]
+	return dir, ok
+}
+
+// all gives every directory by its names.
+func (l *localDirs) all() map[string]string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return maps.Clone(l.paths)
+}
+
+// settle gives directories the states that their own names are made of, by path.
+func (l *localDirs) settle(ids map[string]string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ids = ids
 }
 
 func (l *localDirs) offer(dir string, names ...string) error {
@@ -61,6 +105,9 @@ func (l *localDirs) offer(dir string, names ...string) error {
 	// Owners on this machine mean nothing in an image.
 	owned, err := fsutil.NewFilterFS(strictFS{FS: root, dir: dir, fail: l.fail}, &fsutil.FilterOpt{Map: func(_ string, st *fstypes.Stat) fsutil.MapResult {
 		st.Uid, st.Gid = 0, 0
+		if l.normalize {
+			st.Mode = uint32(source.NormalizedMode(fs.FileMode(st.Mode)))
+		}
 		return fsutil.MapResultKeep
 	}})
 	if err != nil {
@@ -69,10 +116,10 @@ func (l *localDirs) offer(dir string, names ...string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.dirs == nil {
-		l.dirs = map[string]fsutil.FS{}
+		l.dirs, l.paths = map[string]fsutil.FS{}, map[string]string{}
 	}
 	for _, n := range names {
-		l.dirs[n] = owned
+		l.dirs[n], l.paths[n] = owned, dir
 	}
 	return nil
 }
@@ -96,9 +143,8 @@ func (l *localDirs) fail(err error) {
 // attachable is what serves the directories to the daemon.
 func (l *localDirs) attachable() session.Attachable { return filesync.NewFSSyncProvider(l) }
 
-// uniqueName is the name of a local source that no other directory has.
-func uniqueName(name, dir string) string {
-	sum := sha256.Sum256([]byte("zlayer.local.v1\x00" + dir))
+func uniqueName(name, dir, id string) string {
+	sum := sha256.Sum256([]byte("zlayer.local.v2\x00" + dir + "\x00" + id))
 	return name + "-" + hex.EncodeToString(sum[:10])
 }
 
@@ -111,11 +157,7 @@ func (e *Engine) clientID() string {
 	if e.client != "" {
 		return e.client
 	}
-	dir := e.cfg.StateDir
-	if dir == "" {
-		dir, _ = daemon.DefaultStateDir()
-	}
-	e.client = storedID(filepath.Join(dir, "client-id"))
+	e.client = storedID(filepath.Join(e.stateDir(), "client-id"))
 	return e.client
 }
 
@@ -140,4 +182,11 @@ func storedID(path string) string {
 		}
 	}
 	return id
+}
+
+// localName offers a directory under its own name, and returns that.
+func (j *job) localName(name, dir string) string {
+	// It has been offered before under another name, so it can be.
+	_ = j.locals.addNested(name, dir)
+	return j.locals.unique(name, dir)
 }

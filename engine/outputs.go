@@ -15,6 +15,8 @@ import (
 // outputs are the exports of a job and what has to be done around them.
 type outputs struct {
 	exports []client.ExportEntry
+	// wanted are the same outputs as the memo knows them, and the cache exports.
+	wanted []wanted
 	// names are the normalised tags.
 	names []string
 	// store is set when the image goes into our own store.
@@ -43,6 +45,9 @@ func (j *job) setOutputs() error {
 		if err := j.addOutput(o); err != nil {
 			return err
 		}
+	}
+	for _, c := range j.req.CacheTo {
+		j.outputs.wanted = append(j.outputs.wanted, wanted{cache: &c})
 	}
 	if len(j.req.Annotations) > 0 && !j.outputs.image {
 		return inputErrorf("annotations need an image as output")
@@ -106,6 +111,7 @@ func (j *job) addOutput(o Output) error {
 	case OutputStore:
 		return j.storeOutput(o, e)
 	case OutputCacheOnly:
+		j.want(o, attrs)
 		return refuseDest(o)
 	case OutputImage:
 		if err := refuseDest(o); err != nil {
@@ -152,7 +158,17 @@ func (j *job) addOutput(o Output) error {
 		return err
 	}
 	j.outputs.exports = append(j.outputs.exports, e)
+	j.want(o, attrs)
 	return nil
+}
+
+// want notes an output for the memo.
+func (j *job) want(o Output, attrs map[string]string) {
+	w := wanted{Output: o, attrs: maps.Clone(attrs)}
+	if names := attrs["name"]; names != "" {
+		w.names = strings.Split(names, ",")
+	}
+	j.outputs.wanted = append(j.outputs.wanted, w)
 }
 
 func refuseDest(o Output) error {
@@ -197,6 +213,7 @@ func (j *job) storeOutput(o Output, e client.ExportEntry) error {
 	}
 	e.OutputStore = s.Content()
 	j.outputs.exports = append(j.outputs.exports, e)
+	j.want(o, e.Attrs)
 	j.outputs.finish = append(j.outputs.finish, func(ctx context.Context, desc ocispecs.Descriptor) error {
 		return s.Import(ctx, desc, names...)
 	})

@@ -52,6 +52,11 @@ type Request struct {
 	// "index,manifest[linux/amd64]:key" (docker buildx's form).
 	Annotations map[string]string
 
+	// NormalizeModes takes the permission bits of local files as git does: 0755 for
+	// directories and for what its owner may execute, 0644 for the rest. Builds then
+	// do not depend on the umask of whoever checked the files out.
+	NormalizeModes bool
+
 	// NoCache runs every step anew; NoCacheFilter only those of the named stages.
 	NoCache       bool
 	NoCacheFilter []string
@@ -61,6 +66,15 @@ type Request struct {
 	// looked for before Docker Hub: a host, which may be followed by a path. Empty
 	// looks on Docker Hub alone. It holds for nested builds, too.
 	DefaultRegistry string
+
+	// LockFile is the lock file to hold to; empty is zlayer.lock at Root. Locked refuses
+	// sources that it does not have. Offline asks no registry, repository or server
+	// what a name stands for, but goes by the lock file, else by what it stood for last.
+	LockFile string
+	Locked   bool
+	Offline  bool
+	// lockLater: the lock file is about to be written.
+	lockLater bool
 
 	// Network is the default network of RUN: "default", "none" or "host".
 	Network string
@@ -186,6 +200,12 @@ type Result struct {
 	Descriptor []byte
 	// Metadata is BuildKit's exporter response, the content of --metadata-file.
 	Metadata map[string]string
+	// Changed: something was built or looked up in BuildKit's cache. It is false when
+	// the memo had it all.
+	Changed bool
+	// Restored: nothing was built, but an output that was not in its place was put
+	// there.
+	Restored bool
 	// Graph is what was built; nil where an external frontend did it all.
 	Graph *graph.Graph
 	// Warnings are those of the linter and of the daemon.

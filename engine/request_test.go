@@ -134,7 +134,7 @@ func TestSharedKeyIsPerDirectory(t *testing.T) {
 			t.Fatal(err)
 		}
 		e := &Engine{cfg: Config{StateDir: t.TempDir()}}
-		j, err := e.prepareCall(Request{Context: dir})
+		j, err := testRun(t, e).prepareCall(Request{Context: dir})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -151,7 +151,7 @@ func TestSecretsStayOutOfAttributes(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := &Engine{cfg: Config{StateDir: t.TempDir()}}
-	j, err := e.prepareCall(Request{Context: dir, Secrets: []Secret{{ID: "token", Value: []byte("hunter2")}}})
+	j, err := testRun(t, e).prepareCall(Request{Context: dir, Secrets: []Secret{{ID: "token", Value: []byte("hunter2")}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,4 +174,19 @@ func TestAddresses(t *testing.T) {
 	if e, err = Open(context.Background(), Config{NoDaemon: true}); err != nil || e.cfg.Addr != "" {
 		t.Errorf("got %+v, %v", e, err)
 	}
+}
+
+// testRun begins a call that ends with the test.
+func testRun(t *testing.T, e *Engine) *run {
+	t.Helper()
+	r, err := e.newRun(Request{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := r.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return r
 }

@@ -24,6 +24,8 @@ type Files struct {
 	gwclient.Client
 	// Dirs maps the names of local sources to absolute directories.
 	Dirs map[string]string
+	// Asked, if not nil, is told the path of every file that is read or looked for.
+	Asked func(path string)
 }
 
 // Solve implements gwclient.Client.
@@ -37,7 +39,7 @@ func (f *Files) Solve(ctx context.Context, req gwclient.SolveRequest) (*gwclient
 		return f.Client.Solve(ctx, req)
 	}
 	res := gwclient.NewResult()
-	res.SetRef(dirRef(dir))
+	res.SetRef(dirRef{dir, f.Asked})
 	return res, nil
 }
 
@@ -62,9 +64,12 @@ func fileSource(def *pb.Definition) (string, bool) {
 
 // dirRef is a directory on disk as a build result. Links are followed as they
 // would be in an image: never out of the directory.
-type dirRef string
+type dirRef struct {
+	dir   string
+	asked func(path string)
+}
 
-var _ gwclient.Reference = dirRef("")
+var _ gwclient.Reference = dirRef{}
 
 // errNoState says that a directory on disk is not a result of the daemon.
 var errNoState = errors.New("a local directory cannot be used as a build result")
@@ -141,7 +146,10 @@ func (d dirRef) ReadDir(_ context.Context, req gwclient.ReadDirRequest) ([]*fsty
 }
 
 func (d dirRef) resolve(name string) (string, error) {
-	p, err := cfs.RootPath(string(d), filepath.FromSlash(name))
+	p, err := cfs.RootPath(d.dir, filepath.FromSlash(name))
+	if d.asked != nil && err == nil {
+		d.asked(p)
+	}
 	return p, renamed(err, name)
 }
 

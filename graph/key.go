@@ -94,6 +94,9 @@ func (e *NoKeyError) Error() string {
 type Keyer struct {
 	// Local gives the digest of what take takes out of a local source.
 	Local func(ctx context.Context, src Source, take Take) (digest.Digest, error)
+	// Pin gives the source of fixed content that a source is locked to, or the source
+	// itself; nil locks nothing.
+	Pin func(Source) (Source, error)
 
 	ops    map[digest.Digest]keyed
 	stages map[digest.Digest]keyedStage
@@ -193,7 +196,15 @@ func (k *Keyer) op(ctx context.Context, o op, step Step) (keyed, []Part) {
 		}
 	}
 	if src := o.GetSource(); src != nil {
-		return sourceKey(o, newSource(src), step)
+		s := newSource(src)
+		if k.Pin != nil {
+			pinned, err := k.Pin(*s)
+			if err != nil {
+				return keyed{err: err}, nil
+			}
+			s = &pinned
+		}
+		return sourceKey(o, s, step)
 	}
 	own, err := ownBytes(o.Op, step)
 	if err != nil {
@@ -256,7 +267,7 @@ func takesOf(o *pb.Op, i int) []Take {
 	case o.GetExec() != nil:
 		for _, m := range o.GetExec().Mounts {
 			if int(m.Input) == i {
-				takes = append(takes, Take{Path: m.Selector})
+				takes = append(takes, Take{Path: m.Selector, FollowSymlink: true})
 			}
 		}
 	case o.GetFile() != nil:
@@ -272,7 +283,9 @@ func takesOf(o *pb.Op, i int) []Take {
 				return []Take{{}}
 			}
 			takes = append(takes, Take{
-				Path: c.Src, Wildcard: c.AllowWildcard, FollowSymlink: c.FollowSymlink, DirContents: c.DirCopyContents,
+				Path: c.Src, Wildcard: c.AllowWildcard, DirContents: c.DirCopyContents,
+				// unpacking an archive follows links
+				FollowSymlink: c.FollowSymlink || c.AttemptUnpackDockerCompatibility,
 				Include: c.IncludePatterns, Exclude: c.ExcludePatterns,
 			})
 		}
@@ -315,13 +328,13 @@ func sourceKey(o op, src *Source, step Step) (keyed, []Part) {
 		h.String(src.Scheme)
 		h.String(src.Ref)
 	case "git":
-		if !gitPinned(src) {
+		if !Pinned(*src) {
 			return keyed{err: &NoKeyError{Step: step, Reason: "the git reference is no commit, so it can move"}}, nil
 		}
 		h.String(src.Scheme)
 		h.String(src.Ref)
 	case "http", "https":
-		if src.Attrs[pb.AttrHTTPChecksum] == "" {
+		if !Pinned(*src) {
 			return keyed{err: &NoKeyError{Step: step, Reason: "the address has no checksum, so what it gives can change"}}, nil
 		}
 		h.String("http")
@@ -343,6 +356,21 @@ func sourceKey(o op, src *Source, step Step) (keyed, []Part) {
 	}
 	d := h.Digest()
 	return keyed{key: d}, []Part{{Kind: kind, Name: src.Ref, Value: d, Pos: step.Pos}}
+}
+
+// Pinned reports whether what a source gives is fixed by what it says.
+func Pinned(src Source) bool {
+	switch src.Scheme {
+	case "docker-image", "oci-layout":
+		return strings.Contains(src.Ref, "@")
+	case "git":
+		return gitPinned(&src)
+	case "http", "https":
+		return src.Attrs[pb.AttrHTTPChecksum] != ""
+	case "docker-image+blob":
+		return true
+	}
+	return false
 }
 
 // gitPinned tells whether a git source names a commit.

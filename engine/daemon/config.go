@@ -207,3 +207,17 @@ func (c Config) idleTimeout() time.Duration {
 	}
 	return c.IdleTimeout
 }
+
+// RegistryHosts says how registries are reached, from the configuration file and
+// from Registries: what a daemon of this configuration does, for callers that talk
+// to registries themselves.
+func (c Config) RegistryHosts() (map[string]resolverconfig.RegistryConfig, error) {
+	var file File
+	if c.ConfigFile != "" {
+		var err error
+		if file, err = LoadFile(c.ConfigFile); err != nil {
+			return nil, err
+		}
+	}
+	return mergeRegistries(file.Registries, c.Registries), nil
+}

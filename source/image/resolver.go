@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/containerd/platforms"
@@ -47,9 +48,9 @@ type Resolver struct {
 	Dir string
 	// Mode says when registries are asked.
 	Mode Mode
-	// Pin gives the digest that a reference is locked to; nil locks nothing. An error
-	// ends the look-up.
-	Pin func(ref string) (digest.Digest, error)
+	// Pin gives the digest that a reference is locked to for a platform, "" for none;
+	// nil locks nothing. An error ends the look-up.
+	Pin func(ref string, p ocispecs.Platform) (digest.Digest, error)
 	// Registries says how hosts are reached, in BuildKit's form.
 	Registries map[string]resolverconfig.RegistryConfig
 	// Keychain has the credentials; nil is Docker's.
@@ -122,21 +123,30 @@ func (r *Resolver) Known(ref string, platform *ocispecs.Platform) (res Resolved,
 	}
 }
 
-// Used lists what look-ups of this run have found, by reference.
-func (r *Resolver) Used() map[string]digest.Digest {
+// Look is a finished look-up.
+type Look struct {
+	// Ref is the reference in full, Platform what it was looked up for.
+	Ref, Platform string
+	Digest        digest.Digest
+	// Fixed: the reference has its digest in it.
+	Fixed bool
+}
+
+// Looks lists what this run has looked up and found, in no order.
+func (r *Resolver) Looks() []Look {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	used := map[string]digest.Digest{}
+	var looks []Look
 	for k, c := range r.calls {
 		select {
 		case <-c.done:
 			if c.err == nil {
-				used[k.ref] = c.res.Digest
+				looks = append(looks, Look{c.res.Ref, k.platform, c.res.Digest, strings.Contains(c.res.Ref, "@")})
 			}
 		default:
 		}
 	}
-	return used
+	return looks
 }
 
 // Remember notes what another look-up, such as a daemon's own, has found.
@@ -160,7 +170,7 @@ func (r *Resolver) resolve(ctx context.Context, ref string, p ocispecs.Platform)
 	if d, ok := named.(reference.Digested); ok {
 		res.Digest = d.Digest()
 	} else if r.Pin != nil {
-		if res.Digest, err = r.Pin(res.Ref); err != nil {
+		if res.Digest, err = r.Pin(res.Ref, p); err != nil {
 			return Resolved{}, err
 		}
 	}

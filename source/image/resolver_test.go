@@ -138,7 +138,7 @@ func TestResolveWithoutRegistry(t *testing.T) {
 	if _, err := (&Resolver{Dir: dir}).Resolve(t.Context(), ref, nil); err == nil {
 		t.Error("a registry that is down was not missed")
 	}
-	pinned := &Resolver{Dir: dir, Pin: func(string) (digest.Digest, error) { return want, nil }}
+	pinned := &Resolver{Dir: dir, Pin: func(string, ocispecs.Platform) (digest.Digest, error) { return want, nil }}
 	if res, err := pinned.Resolve(t.Context(), ref, nil); err != nil || res.Digest != want {
 		t.Errorf("got %v, %v for a locked name", res.Digest, err)
 	}

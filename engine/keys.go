@@ -1,0 +1,201 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/solver/pb"
+	digest "github.com/opencontainers/go-digest"
+
+	"github.com/zlayer-dev/zlayer/frontend/dockerfile"
+	"github.com/zlayer-dev/zlayer/graph"
+	"github.com/zlayer-dev/zlayer/solver"
+	"github.com/zlayer-dev/zlayer/source"
+)
+
+// keys is a build compiled before any daemon is asked, and what its results are
+// known by.
+type keys struct {
+	graph *graph.Graph
+	// base covers the outputs of the graph and what the request says about the bytes
+	// of every output; "" where something has no key.
+	base digest.Digest
+	// stages are the keys of the stages, by ID, with what they are made of.
+	stages map[digest.Digest]stageKey
+	// why there is no base.
+	why error
+	// warnings are what the linter said.
+	warnings []*client.VertexWarning
+	told     []solver.WarningInfo
+	// files are the paths of build files, ignore files and what else the compilation
+	// has read or looked for.
+	files map[string]bool
+}
+
+type stageKey struct {
+	key   graph.Key
+	parts []graph.Part
+}
+
+// compileKeys compiles the request and computes the keys of its stages. The error
+// is errNeedsDaemon, or what is wrong with the build; a build that has no key is no
+// error.
+func (j *job) compileKeys(ctx context.Context) (*keys, error) {
+	o, gw := j.newOffline()
+	k := &keys{stages: map[digest.Digest]stageKey{}}
+	var mu sync.Mutex
+	c := newComposer(j, gw, func(w solver.WarningInfo) {
+		mu.Lock()
+		defer mu.Unlock()
+		k.told = append(k.told, w)
+	})
+	c.asked = o.ask
+	g, err := dockerfile.Compile(ctx, gw, c.options())
+	if err != nil {
+		return nil, err
+	}
+	if g == nil {
+		return nil, fmt.Errorf("the syntax line names an external frontend: %w", errNeedsDaemon)
+	}
+	k.graph = g
+	k.warnings = o.vertexWarnings()
+	k.files = o.asked
+	if err := j.keyStages(ctx, k); err != nil {
+		var no *graph.NoKeyError
+		if !errors.As(err, &no) {
+			return nil, err
+		}
+		k.why = no
+		return k, nil
+	}
+	k.base, err = j.baseKey(ctx, k)
+	return k, err
+}
+
+// keyStages computes the keys of all stages of k.
+func (j *job) keyStages(ctx context.Context, k *keys) error {
+	keyer := &graph.Keyer{Local: j.localDigest, Pin: j.pinSource}
+	for _, s := range k.graph.Stages() {
+		key, parts, err := keyer.Key(ctx, s)
+		if err != nil {
+			return err
+		}
+		k.stages[s.ID] = stageKey{key, parts}
+	}
+	return nil
+}
+
+// bytesAttrs are the frontend attributes that say something about the bytes of an
+// output which no stage does.
+var bytesAttrs = []string{"attest:sbom", "attest:provenance", "build-arg:BUILDKIT_INLINE_CACHE", "build-arg:BUILDKIT_MULTI_PLATFORM"}
+
+// baseKey covers what all outputs of the request have in common.
+func (j *job) baseKey(ctx context.Context, k *keys) (digest.Digest, error) {
+	h := graph.NewHasher("zlayer.output.v1")
+	outputs := k.graph.Outputs()
+	h.Int(len(outputs))
+	for _, s := range outputs {
+		h.String(k.stages[s.ID].key.String())
+	}
+	h.String(j.attrs["platform"])
+	attrs := map[string]string{}
+	for _, name := range bytesAttrs {
+		if v, ok := j.attrs[name]; ok {
+			attrs[name] = v
+		}
+	}
+	h.Map(attrs)
+	scanner, err := j.scannerDigest(ctx)
+	if err != nil {
+		return "", err
+	}
+	h.String(scanner)
+	inline := 0
+	for _, c := range j.cacheTo {
+		if c.Type == "inline" {
+			inline = 1
+		}
+	}
+	h.Int(inline)
+	return h.Digest(), nil
+}
+
+// localDigest is the content of what an operation takes out of a local directory.
+func (j *job) localDigest(ctx context.Context, src graph.Source, take graph.Take) (digest.Digest, error) {
+	view, err := j.view(src)
+	if err != nil {
+		return "", err
+	}
+	c, err := view.Digest(ctx, selection(take))
+	if err != nil {
+		return "", inputErrorf("reading a local directory: %w", err)
+	}
+	return c.Digest, nil
+}
+
+func selection(t graph.Take) source.Selection {
+	return source.Selection{
+		Path: t.Path, Wildcard: t.Wildcard, FollowSymlink: t.FollowSymlink, DirContents: t.DirContents,
+		Include: t.Include, Exclude: t.Exclude,
+	}
+}
+
+// view is a local source as the daemon would be shown it.
+func (j *job) view(src graph.Source) (*source.View, error) {
+	dir, ok := j.locals.dirOf(src.Ref)
+	if !ok {
+		return nil, fmt.Errorf("local directory %s: %w", src.Ref, errNeedsDaemon)
+	}
+	if src.Attrs[pb.AttrMetadataTransfer] != "" {
+		return nil, fmt.Errorf("local directory %s is transferred in part: %w", dir, errNeedsDaemon)
+	}
+	f, err := source.FilterOf(src.Attrs)
+	if err != nil {
+		return nil, err
+	}
+	return j.trees.View(dir, f)
+}
+
+// settleLocals gives every local directory its name for the daemon: a new one when
+// a file has changed in a way that the daemon would not see. Directories that keys
+// have not looked at are read as a whole.
+func (j *job) settleLocals(ctx context.Context, k *keys) {
+	ids := map[string]string{}
+	for _, dir := range slices.Sorted(maps.Values(j.locals.all())) {
+		if _, done := ids[dir]; done {
+			continue
+		}
+		if k == nil || k.base == "" {
+			if view, err := j.trees.View(dir, source.Filter{}); err == nil {
+				// What cannot be read will stop the build when it is sent.
+				_, _ = view.Digest(ctx, source.Selection{})
+			}
+		}
+		ids[dir] = j.trees.SyncID(ctx, dir)
+	}
+	j.locals.settle(ids)
+}
+
+// changedSince lists files that were edited since they were looked at.
+func (j *job) changedSince(ctx context.Context) ([]string, error) {
+	return j.trees.Changed(ctx)
+}
+
+// vertexWarnings are the warnings of a compilation in the form of the daemon's.
+func (o *offline) vertexWarnings() []*client.VertexWarning {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var out []*client.VertexWarning
+	for _, w := range o.warnings {
+		out = append(out, &client.VertexWarning{
+			Vertex: w.digest, Level: w.opts.Level, Short: []byte(w.msg), Detail: w.opts.Detail, URL: w.opts.URL,
+			SourceInfo: w.opts.SourceInfo, Range: w.opts.Range,
+		})
+	}
+	return out
+}

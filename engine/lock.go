@@ -1,0 +1,249 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"strings"
+
+	"github.com/containerd/platforms"
+	"github.com/moby/buildkit/solver/pb"
+	spb "github.com/moby/buildkit/sourcepolicy/pb"
+	digest "github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/zlayer-dev/zlayer/graph"
+	"github.com/zlayer-dev/zlayer/source/lock"
+)
+
+// errNotLocked says that a build which must be locked reads something that is not.
+var errNotLocked = errors.New("it is not in the lock file: add it with zlayer lock, or build without --locked")
+
+// lockPath is where the lock file of a job is: at the outermost directory that its
+// builds may read, since builds nested in others are locked with them.
+func (j *job) lockPath() string {
+	if j.req.LockFile != "" {
+		return j.req.LockFile
+	}
+	if j.contextDir == "" {
+		return ""
+	}
+	return filepath.Join(j.root(), lock.FileName)
+}
+
+// setLock reads the lock file.
+func (j *job) setLock() error {
+	path := j.lockPath()
+	if path == "" {
+		if j.req.Locked {
+			return inputErrorf("a build context that is no directory has no lock file: name one with --lock-file")
+		}
+		return nil
+	}
+	f, ok, err := j.run.readLock(path)
+	if err != nil {
+		return asInput(err)
+	}
+	if !ok && (j.req.Locked || j.req.LockFile != "" && !j.req.lockLater) {
+		return inputErrorf("there is no lock file %s: write one with zlayer lock", shownPath(path))
+	}
+	if ok {
+		j.lock = f
+	}
+	return nil
+}
+
+// readLock reads each lock file once.
+func (r *run) readLock(path string) (*lock.File, bool, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if f, ok := r.locks[path]; ok {
+		return f, f != nil, nil
+	}
+	f, ok, err := lock.Read(path, shownPath(path))
+	if err != nil {
+		return nil, false, err
+	}
+	if r.locks == nil {
+		r.locks = map[string]*lock.File{}
+	}
+	if !ok {
+		f = nil
+	}
+	r.locks[path] = f
+	return f, ok, nil
+}
+
+// pinImage gives the digest that an image is locked to.
+func (j *job) pinImage(ref string, p ocispecs.Platform) (digest.Digest, error) {
+	if v, ok := j.lock.Get(lock.Image, ref, platforms.FormatAll(p)); ok {
+		return digest.Digest(v), nil
+	}
+	if j.req.Locked {
+		return "", fmt.Errorf("image %s for %s: %w", ref, platforms.FormatAll(p), errNotLocked)
+	}
+	return "", nil
+}
+
+// pinSource gives the commit or checksum that a source is locked to.
+func (j *job) pinSource(src graph.Source) (graph.Source, error) {
+	kind, ref := lockable(src)
+	if kind == "" {
+		return src, nil
+	}
+	v, ok := j.lock.Get(kind, ref, "")
+	if !ok {
+		if j.req.Locked {
+			return src, fmt.Errorf("%s %s: %w", kind, ref, errNotLocked)
+		}
+		return src, nil
+	}
+	return pinned(src, kind, v), nil
+}
+
+// lockable tells how a lock file calls a source whose content can change; kind is ""
+// for those that are fixed, and for images, which are resolved when they are named.
+func lockable(src graph.Source) (kind lock.Kind, ref string) {
+	switch src.Scheme {
+	case "git":
+		if graph.Pinned(src) {
+			return "", ""
+		}
+		repo, frag, _ := strings.Cut(src.Ref, "#")
+		name, _, _ := strings.Cut(frag, ":")
+		if url := src.Attrs[pb.AttrFullRemoteURL]; url != "" {
+			repo = url
+		}
+		return lock.Git, repo + "#" + name
+	case "http", "https":
+		if graph.Pinned(src) {
+			return "", ""
+		}
+		return lock.HTTP, src.Scheme + "://" + src.Ref
+	}
+	return "", ""
+}
+
+// pinned is a source with its content fixed.
+func pinned(src graph.Source, kind lock.Kind, value string) graph.Source {
+	attrs := maps.Clone(src.Attrs)
+	if attrs == nil {
+		attrs = map[string]string{}
+	}
+	switch kind {
+	case lock.Git:
+		repo, frag, _ := strings.Cut(src.Ref, "#")
+		_, sub, ok := strings.Cut(frag, ":")
+		src.Ref = repo + "#" + value
+		if ok {
+			src.Ref += ":" + sub
+		}
+	case lock.HTTP:
+		attrs[pb.AttrHTTPChecksum] = value
+	}
+	src.Attrs = attrs
+	return src
+}
+
+// sourcePolicy is the lock in the form in which the daemon holds to it, for what is
+// read by git and http and for frontends that resolve images themselves. It has rules
+// for what g reads, and for all images.
+func (j *job) sourcePolicy(g *graph.Graph) *spb.Policy {
+	if j.lock == nil {
+		return nil
+	}
+	p := &spb.Policy{Version: 1}
+	add := func(from, to string, attrs map[string]string) {
+		p.Rules = append(p.Rules, &spb.Rule{
+			Action:   spb.PolicyAction_CONVERT,
+			Selector: &spb.Selector{Identifier: from, MatchType: spb.MatchType_EXACT},
+			Updates:  &spb.Update{Identifier: to, Attrs: attrs},
+		})
+	}
+	for ref, d := range oneDigest(j.lock) {
+		add("docker-image://"+ref, "docker-image://"+ref+"@"+d, nil)
+	}
+	if g != nil {
+		for _, s := range g.Stages() {
+			for _, src := range s.Sources {
+				kind, ref := lockable(src)
+				v, ok := j.lock.Get(kind, ref, "")
+				if kind == "" || !ok {
+					continue
+				}
+				to := pinned(src, kind, v)
+				attrs := map[string]string{}
+				if kind == lock.HTTP {
+					attrs[pb.AttrHTTPChecksum] = v
+				}
+				add(src.Scheme+"://"+src.Ref, to.Scheme+"://"+to.Ref, attrs)
+			}
+		}
+	}
+	if len(p.Rules) == 0 {
+		return nil
+	}
+	return p
+}
+
+// oneDigest gives the images that are locked to one digest for all their platforms:
+// a rule of a policy cannot tell platforms apart.
+func oneDigest(f *lock.File) map[string]string {
+	out := map[string]string{}
+	for _, e := range f.Entries() {
+		if e.Kind != lock.Image {
+			continue
+		}
+		if d, ok := out[e.Ref]; ok && d != e.Value {
+			out[e.Ref] = ""
+			continue
+		}
+		out[e.Ref] = e.Value
+	}
+	maps.DeleteFunc(out, func(_, d string) bool { return d == "" })
+	return out
+}
+
+// LockOptions say what Lock does with what is locked already.
+type LockOptions struct {
+	// Update looks up again what the names match: image references as written in build
+	// files or in the lock file, git and http URLs. Empty with UpdateAll is everything.
+	Update    []string
+	UpdateAll bool
+	// Check changes nothing: the result says what would change.
+	Check bool
+	// Prune drops entries that no build of the call reads.
+	Prune bool
+}
+
+// LockResult says what is locked.
+type LockResult struct {
+	// Path is the lock file.
+	Path string
+	// Entries are all entries now; Added, Changed and Removed those that differ from
+	// the file as it was. Changed ones have the new value.
+	Entries, Added, Changed, Removed []lock.Entry
+}
+
+// Lock compiles requests without building them and locks every image tag, git
+// reference and address that they read. All requests are locked by one file, that of
+// the first one.
+func (e *Engine) Lock(ctx context.Context, reqs []Request, o LockOptions) (*LockResult, error) {
+	if len(reqs) == 0 {
+		return nil, inputErrorf("there is nothing to lock")
+	}
+	l := &locker{options: o, fresh: &lock.File{}}
+	r, err := e.newRun(reqs[0])
+	if err != nil {
+		return nil, err
+	}
+	defer r.close()
+	for _, req := range reqs {
+		if err := l.add(ctx, r, req); err != nil {
+			return nil, err
+		}
+	}
+	return l.finish()
+}

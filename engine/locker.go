@@ -1,0 +1,222 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/distribution/reference"
+	digest "github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/zlayer-dev/zlayer/source/lock"
+)
+
+// locker is one call of Lock.
+type locker struct {
+	options LockOptions
+	path    string
+	old     *lock.File
+	fresh   *lock.File
+}
+
+// add locks what one request reads.
+func (l *locker) add(ctx context.Context, r *run, req Request) error {
+	req.lockLater, req.Locked, req.Offline = true, false, false
+	j, err := r.prepareCall(req)
+	if err != nil {
+		return err
+	}
+	defer j.close()
+	if l.path == "" {
+		if l.path = j.lockPath(); l.path == "" {
+			return inputErrorf("a build context that is no directory has no place for a lock file: name one with --lock-file")
+		}
+		if l.old, _, err = r.readLock(l.path); err != nil {
+			return asInput(err)
+		}
+	}
+	j.lock = l.kept()
+	k, err := j.compileKeys(ctx)
+	if err != nil {
+		return j.explain(ctx, err)
+	}
+	res, err := j.resolver()
+	if err != nil {
+		return err
+	}
+	for _, look := range res.Looks() {
+		if !look.Fixed {
+			l.fresh.Set(lock.Entry{Kind: lock.Image, Ref: look.Ref, Platform: look.Platform, Value: look.Digest.String()})
+		}
+	}
+	for _, s := range k.graph.Stages() {
+		for _, src := range s.Sources {
+			kind, ref := lockable(src)
+			if kind == "" {
+				continue
+			}
+			if _, done := l.fresh.Get(kind, ref, ""); done {
+				continue
+			}
+			v, ok := j.lock.Get(kind, ref, "")
+			if !ok {
+				if v, err = lookUp(ctx, kind, ref); err != nil {
+					return err
+				}
+			}
+			l.fresh.Set(lock.Entry{Kind: kind, Ref: ref, Value: v})
+		}
+	}
+	return nil
+}
+
+// kept are the entries that are not to be looked up again.
+func (l *locker) kept() *lock.File {
+	f := &lock.File{}
+	for _, e := range l.old.Entries() {
+		if !l.updates(e) {
+			f.Set(e)
+		}
+	}
+	return f
+}
+
+// updates reports whether an entry is to be looked up again.
+func (l *locker) updates(e lock.Entry) bool {
+	return l.options.Check || l.options.UpdateAll || slices.ContainsFunc(l.options.Update, func(name string) bool { return names(name, e) })
+}
+
+// names reports whether a name that a user gives means an entry: the reference in
+// full or as people write it, with or without its tag, or a pattern of path.Match.
+func names(name string, e lock.Entry) bool {
+	forms := []string{e.Ref}
+	if e.Kind == lock.Image {
+		if n, err := reference.ParseNormalizedNamed(e.Ref); err == nil {
+			forms = append(forms, reference.FamiliarString(n), reference.FamiliarName(n), n.Name())
+		}
+	}
+	if e.Kind == lock.Git {
+		repo, _, _ := strings.Cut(e.Ref, "#")
+		forms = append(forms, repo)
+	}
+	for _, f := range forms {
+		if ok, err := path.Match(name, f); f == name || ok && err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// finish compares with the file as it was, and writes it.
+func (l *locker) finish() (*LockResult, error) {
+	for _, name := range l.options.Update {
+		if !slices.ContainsFunc(append(l.old.Entries(), l.fresh.Entries()...), func(e lock.Entry) bool { return names(name, e) }) {
+			return nil, inputErrorf("nothing that is called %s is locked or read by these builds", name)
+		}
+	}
+	res := &LockResult{Path: l.path}
+	if !l.options.Prune {
+		for _, e := range l.old.Entries() {
+			if _, ok := l.fresh.Get(e.Kind, e.Ref, e.Platform); !ok {
+				l.fresh.Set(e)
+			}
+		}
+	}
+	res.Entries = l.fresh.Entries()
+	for _, e := range res.Entries {
+		switch v, ok := l.old.Get(e.Kind, e.Ref, e.Platform); {
+		case !ok:
+			res.Added = append(res.Added, e)
+		case v != e.Value:
+			res.Changed = append(res.Changed, e)
+		}
+	}
+	for _, e := range l.old.Entries() {
+		if _, ok := l.fresh.Get(e.Kind, e.Ref, e.Platform); !ok {
+			res.Removed = append(res.Removed, e)
+		}
+	}
+	if l.options.Check {
+		return res, nil
+	}
+	return res, l.fresh.Write(l.path)
+}
+
+// lookUp says what a git reference or an address stands for now.
+func lookUp(ctx context.Context, kind lock.Kind, ref string) (string, error) {
+	if kind == lock.Git {
+		return gitCommit(ctx, ref)
+	}
+	return httpDigest(ctx, ref)
+}
+
+// gitCommit asks a repository for the commit of a reference: ref is URL#name, and an
+// empty name is the default branch.
+func gitCommit(ctx context.Context, ref string) (string, error) {
+	url, name, _ := strings.Cut(ref, "#")
+	if name == "" {
+		name = "HEAD"
+	}
+	cmd := exec.CommandContext(ctx, "git", "ls-remote", "--", url, name, name+"^{}")
+	cmd.Env = append(os.Environ(), "GIT_TERMINAL_PROMPT=0")
+	var out, complaint bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &complaint
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("looking up %s: %w: %s", ref, err, strings.TrimSpace(complaint.String()))
+	}
+	var found string
+	for line := range strings.Lines(out.String()) {
+		commit, full, ok := strings.Cut(strings.TrimSpace(line), "\t")
+		if !ok {
+			continue
+		}
+		// An annotated tag is listed twice; the second line has its commit.
+		if found == "" || strings.HasSuffix(full, "^{}") {
+			found = commit
+		}
+	}
+	if found == "" {
+		return "", fmt.Errorf("looking up %s: the repository has no such reference", ref)
+	}
+	return found, nil
+}
+
+// httpTimeout bounds the download of something that is to be locked.
+const httpTimeout = 10 * time.Minute
+
+// httpDigest downloads an address and computes the digest of what it gives.
+func httpDigest(ctx context.Context, url string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, httpTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return "", fmt.Errorf("looking up %s: %w", url, err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", fmt.Errorf("looking up an address: %w", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return "", fmt.Errorf("looking up %s: the server answers %s", url, resp.Status)
+	}
+	h := digest.SHA256.Hash()
+	if _, err := io.Copy(h, resp.Body); err != nil {
+		return "", fmt.Errorf("looking up %s: %w", url, err)
+	}
+	return digest.NewDigest(digest.SHA256, h).String(), nil
+}
+
+// descriptorOf makes the short descriptor that records keep.
+func descriptorOf(d ocispecs.Descriptor) *ocispecs.Descriptor {
+	return &ocispecs.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}
+}

@@ -1,0 +1,416 @@
+package engine
+
+import (
+	"context"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	digest "github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/zlayer-dev/zlayer/graph"
+	"github.com/zlayer-dev/zlayer/solver"
+	"github.com/zlayer-dev/zlayer/solver/memo"
+	"github.com/zlayer-dev/zlayer/source"
+	"github.com/zlayer-dev/zlayer/store"
+)
+
+// wanted is one output of a job as the memo knows it.
+type wanted struct {
+	Output
+	// attrs are what BuildKit's exporter is given, names included.
+	attrs map[string]string
+	// names are the image's names at this output.
+	names []string
+	// cache is set for a cache export, which is an output of a kind of its own.
+	cache *CacheEntry
+}
+
+// placeAttrs are the attributes that say where an image goes, not what is in it.
+var placeAttrs = []string{"name", "push", "registry.insecure", "tar", "dest", "mode"}
+
+// opaqueAttrs are attributes with effects that cannot be looked for afterwards.
+var opaqueAttrs = []string{"push-by-digest", "unpack", "store", "dangling-name-prefix", "name-canonical", "buildinfo"}
+
+// key is what the record of an output is filed under; "" for one whose effect cannot
+// be looked for, so that it has to be made each time.
+func (w *wanted) key(base digest.Digest) digest.Digest {
+	h := graph.NewHasher("zlayer.output.record.v1")
+	h.String(string(base))
+	if w.cache != nil {
+		if w.cache.Type == "inline" {
+			return "" // part of the image, and of base
+		}
+		attrs := maps.Clone(w.cache.Attrs)
+		for _, list := range cacheEnv {
+			for _, e := range list {
+				delete(attrs, e.attr)
+			}
+		}
+		h.String("cache")
+		h.String(w.cache.Type)
+		h.Map(attrs)
+		return h.Digest()
+	}
+	attrs := maps.Clone(w.attrs)
+	for _, a := range opaqueAttrs {
+		if _, ok := attrs[a]; ok {
+			return ""
+		}
+	}
+	if w.Type == OutputImage && attrs["push"] != "true" {
+		return "" // goes into a store of the daemon's
+	}
+	for _, a := range placeAttrs {
+		delete(attrs, a)
+	}
+	h.String(string(w.Type))
+	h.Map(attrs)
+	return h.Digest()
+}
+
+// errMissed says that an output has to be built.
+var errMissed = errors.New("not in the memo")
+
+// recall delivers the outputs from what earlier builds of the same key have left,
+// without a daemon. The error is errMissed when something has to be built.
+func (j *job) recall(ctx context.Context, k *keys) (*Result, error) {
+	if k.base == "" || j.req.NoCache || len(j.req.NoCacheFilter) > 0 {
+		return nil, errMissed
+	}
+	records := make([]*memo.Record, len(j.outputs.wanted))
+	steps := make([]func(context.Context) error, len(records))
+	for i := range j.outputs.wanted {
+		w := &j.outputs.wanted[i]
+		key := w.key(k.base)
+		if key == "" {
+			if w.cache != nil {
+				continue
+			}
+			return nil, errMissed
+		}
+		rec, err := j.run.memo.Get(ctx, key)
+		if err != nil {
+			return nil, errMissed
+		}
+		step, err := j.deliver(ctx, w, rec)
+		if err != nil {
+			return nil, err
+		}
+		records[i], steps[i] = rec, step
+	}
+	res := &Result{Graph: k.graph, Stages: StageCounts{Cached: len(k.graph.Stages())}}
+	for i, step := range steps {
+		if step == nil {
+			continue
+		}
+		if err := step(ctx); err != nil {
+			return res, err
+		}
+		if records[i].Kind != memo.KindNone {
+			res.Restored = true
+		}
+	}
+	j.tell(k, res)
+	for _, r := range records {
+		if r != nil && (r.Image != nil || res.Metadata == nil) {
+			res.fill(r.Metadata, j.outputs)
+			if r.Image != nil {
+				break
+			}
+		}
+	}
+	res.Tags = slices.Clone(j.outputs.names)
+	return res, nil
+}
+
+// tell reports a build that had nothing to do as any other.
+func (j *job) tell(k *keys, res *Result) {
+	sink := j.sink(res)
+	for _, w := range slices.Concat(j.warnings, j.run.told()) {
+		sink(solver.Event{Kind: solver.Warning, Time: time.Now(), Warning: &solver.WarningInfo{Level: 1, Short: w}})
+	}
+	for _, w := range k.told {
+		sink(solver.Event{Kind: solver.Warning, Time: time.Now(), Warning: &w})
+	}
+	t := &solver.Tracker{Events: sink}
+	t.Recalled(k.graph, k.warnings)
+}
+
+// deliver says how an output is made out of what its record tells of: nil when it is
+// where it belongs already, errMissed when it has to be built.
+func (j *job) deliver(ctx context.Context, w *wanted, rec *memo.Record) (func(context.Context) error, error) {
+	if w.cache != nil {
+		if w.cache.Type == "local" && !isFile(filepath.Join(w.cache.Attrs["dest"], "index.json")) {
+			return nil, errMissed
+		}
+		return nil, nil
+	}
+	switch w.Type {
+	case OutputCacheOnly:
+		return nil, nil
+	case OutputStore:
+		return j.deliverStore(ctx, w, rec)
+	case OutputImage:
+		return j.deliverPush(ctx, w, rec)
+	case OutputOCI, OutputDocker:
+		return j.deliverArchive(ctx, w, rec)
+	case OutputTar, OutputLocal:
+		if sameFiles(ctx, j.run.trees, w, rec) {
+			return nil, nil
+		}
+	}
+	return nil, errMissed
+}
+
+func (j *job) deliverStore(ctx context.Context, w *wanted, rec *memo.Record) (func(context.Context) error, error) {
+	s := j.outputs.store
+	if rec.Image == nil || s.Complete(ctx, *rec.Image) != nil {
+		return nil, errMissed
+	}
+	desc := *rec.Image
+	if s.Named(desc, w.names...) {
+		return nil, nil
+	}
+	return func(ctx context.Context) error { return s.Import(ctx, desc, w.names...) }, nil
+}
+
+// hasImage reports whether the engine's own store has all of an image, under some
+// name or none, and under all of names.
+func (j *job) hasImage(ctx context.Context, desc ocispecs.Descriptor, names ...string) bool {
+	s, err := j.engine.Store()
+	return err == nil && s.Named(desc, names...) && s.Complete(ctx, desc) == nil
+}
+
+// deliverPush looks whether the registry has the image under its names, by one
+// request for each. What is missing comes from the store, or from the registry itself
+// where only the name is.
+func (j *job) deliverPush(ctx context.Context, w *wanted, rec *memo.Record) (func(context.Context) error, error) {
+	if rec.Image == nil {
+		return nil, errMissed
+	}
+	res, err := j.resolver()
+	if err != nil {
+		return nil, errMissed
+	}
+	var missing []string
+	for _, n := range w.names {
+		if d, err := res.Head(ctx, n); err != nil || d != rec.Image.Digest {
+			missing = append(missing, n)
+		}
+	}
+	if len(missing) == 0 {
+		return nil, nil
+	}
+	stored := j.hasImage(ctx, *rec.Image)
+	for _, n := range missing {
+		if !stored && !res.Has(ctx, n, rec.Image.Digest) {
+			return nil, errMissed
+		}
+	}
+	desc := *rec.Image
+	return func(ctx context.Context) error {
+		for _, n := range missing {
+			if !stored {
+				if err := res.Retag(ctx, n, desc.Digest); err != nil {
+					return err
+				}
+				continue
+			}
+			s, err := j.engine.Store()
+			if err != nil {
+				return err
+			}
+			o := store.PushOptions{Target: n, Insecure: w.attrs["registry.insecure"] == "true" || res.Insecure(n)}
+			if _, err := s.Push(ctx, desc.Digest.String(), o); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, nil
+}
+
+// deliverArchive looks for the archive, else writes it out of the store.
+func (j *job) deliverArchive(ctx context.Context, w *wanted, rec *memo.Record) (func(context.Context) error, error) {
+	if sameFiles(ctx, j.run.trees, w, rec) {
+		return nil, nil
+	}
+	refs := w.names
+	if w.attrs["tar"] == "false" || rec.Image == nil || !j.hasImage(ctx, *rec.Image, refs...) {
+		return nil, errMissed
+	}
+	if len(refs) == 0 {
+		refs = []string{rec.Image.Digest.String()}
+	}
+	format := store.FormatOCI
+	if w.Type == OutputDocker {
+		format = store.FormatDocker
+	}
+	return func(ctx context.Context) error {
+		s, err := j.engine.Store()
+		if err != nil {
+			return err
+		}
+		out := io.Writer(w.Writer)
+		if w.Writer == nil {
+			fw := &fileWriter{dest: w.Dest}
+			if err := fw.open(); err != nil {
+				return err
+			}
+			defer fw.discard()
+			if err := s.Save(ctx, fw, refs, store.SaveOptions{Format: format}); err != nil {
+				return err
+			}
+			return fw.commit()
+		}
+		if err := s.Save(ctx, out, refs, store.SaveOptions{Format: format}); err != nil {
+			return err
+		}
+		if err := w.Writer.Close(); err != nil {
+			return err
+		}
+		if f, ok := w.Writer.(interface{ Finish() error }); ok {
+			return f.Finish()
+		}
+		return nil
+	}, nil
+}
+
+// sameFiles reports whether a file or directory is as a build has left it.
+func sameFiles(ctx context.Context, trees *source.Trees, w *wanted, rec *memo.Record) bool {
+	kind, d, _ := filesDigest(ctx, trees, w)
+	return d != "" && kind == rec.Kind && d == rec.Digest
+}
+
+// filesDigest is what is at an output's destination; "" if there is nothing, or
+// nothing that stays.
+func filesDigest(ctx context.Context, trees *source.Trees, w *wanted) (kind string, d digest.Digest, size int64) {
+	if w.Writer != nil || w.Dest == "" {
+		return "", "", 0
+	}
+	abs, err := filepath.Abs(w.Dest)
+	if err != nil {
+		return "", "", 0
+	}
+	fi, err := os.Stat(abs)
+	switch {
+	case err != nil:
+		return "", "", 0
+	case fi.IsDir():
+		if abs, err = filepath.EvalSymlinks(abs); err != nil {
+			return "", "", 0
+		}
+		view, err := trees.View(abs, source.Filter{})
+		if err != nil {
+			return "", "", 0
+		}
+		c, err := view.Digest(ctx, source.Selection{})
+		if err != nil {
+			return "", "", 0
+		}
+		return memo.KindDir, c.Digest, c.Bytes
+	case fi.Mode().IsRegular():
+		d, ok, err := trees.File(ctx, abs)
+		if err != nil || !ok {
+			return "", "", 0
+		}
+		return memo.KindFile, d, fi.Size()
+	}
+	return "", "", 0
+}
+
+// remember records what a build has delivered. Trouble with the memo is no trouble
+// of the build: it is told as a warning.
+func (j *job) remember(ctx context.Context, k *keys, res *Result) {
+	if k == nil || k.base == "" {
+		return
+	}
+	if changed, err := j.changedSince(ctx); err != nil || len(changed) > 0 {
+		return
+	}
+	if !j.sameBuild(ctx, k, res) {
+		return
+	}
+	desc, err := res.descriptor()
+	if err != nil {
+		return
+	}
+	// What this run has seen at the destinations is what was there before.
+	trees := j.run.openTrees()
+	defer trees.Close()
+	parts := j.partsOf(ctx, k)
+	for i := range j.outputs.wanted {
+		w := &j.outputs.wanted[i]
+		key := w.key(k.base)
+		if key == "" {
+			continue
+		}
+		rec := &memo.Record{
+			Key: key, Kind: memo.KindNone, Metadata: res.Metadata, Names: w.names,
+			Tool: j.engine.cfg.Version, Created: time.Now(),
+		}
+		if desc.Digest != "" && w.cache == nil && w.Type != OutputCacheOnly {
+			rec.Kind, rec.Image = memo.KindImage, descriptorOf(desc)
+		}
+		if w.cache == nil {
+			if kind, d, size := filesDigest(ctx, trees, w); d != "" {
+				rec.Kind, rec.Digest, rec.Size = kind, d, size
+			} else if w.Type == OutputTar || w.Type == OutputLocal {
+				continue // nothing that a later build could look for
+			}
+		}
+		rec.Parts, parts = parts, nil
+		if err := j.run.memo.Put(ctx, rec); err != nil {
+			j.run.warn(fmt.Errorf("remembering the build: %w", err))
+			return
+		}
+	}
+	j.rememberLast(k)
+}
+
+// sameBuild reports whether what the daemon has built is what the keys are of: a
+// daemon may compile differently, and a tag may have moved in between.
+func (j *job) sameBuild(ctx context.Context, k *keys, res *Result) bool {
+	if res.Graph == nil {
+		return false
+	}
+	built := &keys{graph: res.Graph, stages: map[digest.Digest]stageKey{}}
+	if j.keyStages(ctx, built) != nil {
+		return false
+	}
+	base, err := j.baseKey(ctx, built)
+	return err == nil && base == k.base
+}
+
+// scannerDigest is the image that makes the SBOM that was asked for.
+func (j *job) scannerDigest(ctx context.Context) (string, error) {
+	list, ok := j.attrs["attest:sbom"]
+	if !ok {
+		return "", nil
+	}
+	ref := "docker.io/docker/buildkit-syft-scanner:stable-1" // BuildKit's default
+	fields, err := csv.NewReader(strings.NewReader(list)).Read()
+	if err != nil && list != "" {
+		return "", err
+	}
+	for _, f := range fields {
+		if g, ok := strings.CutPrefix(f, "generator="); ok {
+			ref = g
+		}
+	}
+	r, err := j.resolver()
+	if err != nil {
+		return "", err
+	}
+	p := j.run.platform()
+	res, err := r.Resolve(ctx, ref, &p)
+	return res.Digest.String(), err
+}

@@ -1,0 +1,131 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"sync"
+
+	"github.com/containerd/platforms"
+	"github.com/moby/buildkit/client/llb"
+	"github.com/moby/buildkit/client/llb/sourceresolver"
+	gwclient "github.com/moby/buildkit/frontend/gateway/client"
+	gwpb "github.com/moby/buildkit/frontend/gateway/pb"
+	"github.com/moby/buildkit/solver/pb"
+	digest "github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/zlayer-dev/zlayer/frontend"
+)
+
+// errNeedsDaemon says that something can be found out only with a daemon.
+var errNeedsDaemon = errors.New("this needs a daemon")
+
+// offline is the gateway that builds are compiled against before any daemon is
+// asked: it knows what BuildKit of our own version can do, resolves images by
+// itself, and solves nothing.
+type offline struct {
+	run  *run
+	job  *job
+	opts map[string]string
+
+	mu       sync.Mutex
+	warnings []offlineWarning
+	asked    map[string]bool
+}
+
+type offlineWarning struct {
+	digest digest.Digest
+	msg    string
+	opts   gwclient.WarnOpts
+}
+
+var _ gwclient.Client = (*offline)(nil)
+
+// offlineSession stands for the session's id, which takes no part in keys.
+const offlineSession = "zlayer"
+
+// newOffline is the gateway for a job, with build files read from disk.
+func (j *job) newOffline() (*offline, gwclient.Client) {
+	o := &offline{run: j.run, job: j, opts: maps.Clone(j.attrs), asked: map[string]bool{}}
+	return o, &frontend.Files{Client: o, Dirs: j.dirs, Asked: o.ask}
+}
+
+// Solve implements gwclient.Client.
+func (o *offline) Solve(context.Context, gwclient.SolveRequest) (*gwclient.Result, error) {
+	return nil, errNeedsDaemon
+}
+
+// NewContainer implements gwclient.Client.
+func (o *offline) NewContainer(context.Context, gwclient.NewContainerRequest) (gwclient.Container, error) {
+	return nil, errNeedsDaemon
+}
+
+// Inputs implements gwclient.Client.
+func (o *offline) Inputs(context.Context) (map[string]llb.State, error) {
+	return map[string]llb.State{}, nil
+}
+
+// BuildOpts implements gwclient.Client.
+func (o *offline) BuildOpts() gwclient.BuildOpts {
+	return gwclient.BuildOpts{
+		Opts:      o.opts,
+		SessionID: offlineSession,
+		Product:   product,
+		LLBCaps:   pb.Caps.CapSet(pb.Caps.All()),
+		Caps:      gwpb.Caps.CapSet(gwpb.Caps.All()),
+		Workers:   []gwclient.WorkerInfo{{ID: "offline", Platforms: []ocispecs.Platform{o.run.platform()}}},
+	}
+}
+
+// ResolveImageConfig implements gwclient.Client.
+func (o *offline) ResolveImageConfig(ctx context.Context, ref string, opt sourceresolver.Opt) (string, digest.Digest, []byte, error) {
+	switch {
+	case opt.OCILayoutOpt != nil:
+		return o.layoutConfig(ctx, ref, opt.OCILayoutOpt)
+	case opt.ImageOpt == nil:
+		return "", "", nil, errNeedsDaemon
+	}
+	r, err := o.job.resolver()
+	if err != nil {
+		return "", "", nil, err
+	}
+	res, err := r.Resolve(ctx, ref, opt.ImageOpt.Platform)
+	if err != nil {
+		return "", "", nil, err
+	}
+	return ref, res.Digest, res.Config, nil
+}
+
+// ResolveSourceMetadata implements gwclient.Client.
+func (o *offline) ResolveSourceMetadata(ctx context.Context, op *pb.SourceOp, opt sourceresolver.Opt) (*sourceresolver.MetaResponse, error) {
+	return nil, errNeedsDaemon
+}
+
+// layoutConfig reads the config of an image in a local OCI layout.
+func (o *offline) layoutConfig(ctx context.Context, ref string, opt *sourceresolver.ResolveOCILayoutOpt) (string, digest.Digest, []byte, error) {
+	cs, ok := o.job.layouts[opt.Store.StoreID]
+	if !ok {
+		return "", "", nil, errNeedsDaemon
+	}
+	p := platforms.Normalize(o.run.platform())
+	if opt.Platform != nil {
+		p = *opt.Platform
+	}
+	return readLayoutConfig(ctx, cs, ref, p)
+}
+
+// Warn implements gwclient.Client.
+func (o *offline) Warn(_ context.Context, d digest.Digest, msg string, opts gwclient.WarnOpts) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.warnings = append(o.warnings, offlineWarning{d, msg, opts})
+	return nil
+}
+
+// ask notes a file that was read or looked for.
+func (o *offline) ask(path string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.asked[path] = true
+}

@@ -1,0 +1,32 @@
+package engine
+
+import (
+	"path/filepath"
+
+	"github.com/zlayer-dev/zlayer/solver/memo"
+)
+
+// defaultMemo is the memo when none is asked for.
+const defaultMemo = "local"
+
+// openMemo gives the memo of the configuration. Nothing is contacted before it is
+// asked for something; trouble with it goes to warn.
+func (e *Engine) openMemo(warn func(error)) (memo.Store, error) {
+	spec := e.cfg.Memo
+	if len(spec) == 0 {
+		spec = []string{defaultMemo}
+	}
+	c, err := memo.Parse(spec...)
+	if err != nil {
+		return nil, &InputError{Err: err}
+	}
+	around := memo.Surroundings{Warn: warn}
+	if dir := e.stateDir(); dir != "" {
+		around.Dir = filepath.Join(dir, "memo")
+	}
+	s, err := c.Open(around)
+	if err != nil {
+		return nil, &InputError{Err: err}
+	}
+	return s, nil
+}

@@ -1,0 +1,214 @@
+package engine
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/containerd/platforms"
+	digest "github.com/opencontainers/go-digest"
+
+	"github.com/zlayer-dev/zlayer/graph"
+	"github.com/zlayer-dev/zlayer/solver/memo"
+	"github.com/zlayer-dev/zlayer/source"
+)
+
+// made is what the keys of a build were made of, kept with its record so that a later
+// build can say what is different. Values of arguments are there as digests only.
+type made struct {
+	Version int                      `json:"version"`
+	Args    map[string]digest.Digest `json:"args,omitempty"`
+	Stages  []madeStage              `json:"stages"`
+}
+
+// madeVersion is counted up when older records no longer compare.
+const madeVersion = 1
+
+type madeStage struct {
+	Name     string     `json:"name"`
+	Platform string     `json:"platform"`
+	Pos      graph.Pos  `json:"pos"`
+	Key      graph.Key  `json:"key"`
+	Parts    []madePart `json:"parts"`
+}
+
+type madePart struct {
+	Kind  graph.PartKind `json:"kind"`
+	Name  string         `json:"name"`
+	Value digest.Digest  `json:"value"`
+	Pos   graph.Pos      `json:"pos"`
+	// Files are those of a PartFiles, unless there are too many to keep.
+	Files []madeFile `json:"files,omitempty"`
+}
+
+// madeFile is one file; Sum is the beginning of its digest, enough to see a change.
+type madeFile struct {
+	Path string `json:"p"`
+	Mode uint32 `json:"m"`
+	Sum  string `json:"s,omitempty"`
+}
+
+// maxMadeFiles bounds the files that a record lists.
+const maxMadeFiles = 200_000
+
+// madeOf lists what the keys are made of.
+func (j *job) madeOf(ctx context.Context, k *keys) (*made, error) {
+	m := &made{Version: madeVersion, Args: map[string]digest.Digest{}}
+	for name, v := range j.req.BuildArgs {
+		h := graph.NewHasher("zlayer.arg.v1")
+		h.String(name)
+		h.String(v)
+		m.Args[name] = h.Digest()
+	}
+	files := 0
+	for _, s := range k.graph.Stages() {
+		sk := k.stages[s.ID]
+		ms := madeStage{Name: s.Name, Platform: platforms.FormatAll(s.Platform), Pos: j.shown(s.Pos), Key: sk.key}
+		for _, p := range sk.parts {
+			mp := madePart{Kind: p.Kind, Name: p.Name, Value: p.Value, Pos: j.shown(p.Pos)}
+			if p.Kind == graph.PartFiles && files < maxMadeFiles {
+				list, err := j.filesOf(ctx, p)
+				if err != nil {
+					return nil, err
+				}
+				files += len(list)
+				mp.Files = list
+			}
+			ms.Parts = append(ms.Parts, mp)
+		}
+		m.Stages = append(m.Stages, ms)
+	}
+	return m, nil
+}
+
+// filesOf lists the files of a part.
+func (j *job) filesOf(ctx context.Context, p graph.Part) ([]madeFile, error) {
+	view, err := j.view(p.Source)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := view.Entries(ctx, selection(p.Take))
+	if err != nil {
+		return nil, err
+	}
+	list := make([]madeFile, 0, len(entries))
+	for _, e := range entries {
+		list = append(list, madeFile{Path: e.Path, Mode: uint32(e.Mode), Sum: entrySum(e)})
+	}
+	return list, nil
+}
+
+// entrySum is equal for entries of equal content.
+func entrySum(e source.Entry) string {
+	if e.Link != "" {
+		return "-> " + e.Link
+	}
+	if e.Digest == "" {
+		return ""
+	}
+	return e.Digest.Encoded()[:16]
+}
+
+// partsOf is made in the form in which records keep it; nil when that cannot be had.
+func (j *job) partsOf(ctx context.Context, k *keys) []byte {
+	m, err := j.madeOf(ctx, k)
+	if err != nil {
+		return nil
+	}
+	var b bytes.Buffer
+	z, err := gzip.NewWriterLevel(&b, gzip.BestSpeed)
+	if err != nil {
+		return nil
+	}
+	if json.NewEncoder(z).Encode(m) != nil || z.Close() != nil || b.Len() > memo.MaxParts {
+		return nil
+	}
+	return b.Bytes()
+}
+
+// readParts is the inverse of partsOf.
+func readParts(b []byte) (*made, error) {
+	z, err := gzip.NewReader(bytes.NewReader(b))
+	if err != nil {
+		return nil, fmt.Errorf("reading what a build was made of: %w", err)
+	}
+	const limit = 256 << 20
+	var m made
+	if err := json.NewDecoder(io.LimitReader(z, limit)).Decode(&m); err != nil {
+		return nil, fmt.Errorf("reading what a build was made of: %w", err)
+	}
+	if m.Version != madeVersion {
+		return nil, fmt.Errorf("the last build was recorded by another version of zlayer")
+	}
+	return &m, nil
+}
+
+// last says which record the last build of a target has.
+type last struct {
+	Record digest.Digest `json:"record"`
+}
+
+// lastFile remembers the last build of what the request asks for: the same file,
+// target and platforms, whatever else has changed.
+func (j *job) lastFile() string {
+	dir := j.engine.stateDir()
+	if dir == "" || j.contextDir == "" {
+		return ""
+	}
+	h := graph.NewHasher("zlayer.target.v1")
+	h.String(j.contextDir)
+	h.String(filepath.Join(j.dirs["dockerfile"], j.attrs["filename"]))
+	h.String(j.req.Target)
+	h.String(j.attrs["platform"])
+	return filepath.Join(dir, "last", h.Digest().Encoded()[:40]+".json")
+}
+
+// rememberLast notes the build as the last one of its target. That it cannot be
+// written costs an explanation, no more.
+func (j *job) rememberLast(k *keys) {
+	file := j.lastFile()
+	key := j.recordWithParts(k)
+	if file == "" || key == "" {
+		return
+	}
+	text, err := json.Marshal(last{Record: key})
+	if err != nil || os.MkdirAll(filepath.Dir(file), 0o700) != nil {
+		return
+	}
+	tmp, err := os.CreateTemp(filepath.Dir(file), ".new-*")
+	if err != nil {
+		return
+	}
+	defer os.Remove(tmp.Name())
+	_, werr := tmp.Write(text)
+	if cerr := tmp.Close(); werr == nil && cerr == nil {
+		_ = os.Rename(tmp.Name(), file)
+	}
+}
+
+// recordWithParts is the key of the record that has the parts: the first there is.
+func (j *job) recordWithParts(k *keys) digest.Digest {
+	for i := range j.outputs.wanted {
+		if key := j.outputs.wanted[i].key(k.base); key != "" {
+			return key
+		}
+	}
+	return ""
+}
+
+// sortedArgs lists the names of arguments in either of two builds.
+func sortedArgs(a, b map[string]digest.Digest) []string {
+	all := maps.Clone(a)
+	if all == nil {
+		all = map[string]digest.Digest{}
+	}
+	maps.Copy(all, b)
+	return slices.Sorted(maps.Keys(all))
+}

@@ -1,0 +1,191 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/containerd/platforms"
+	"github.com/moby/buildkit/client"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/zlayer-dev/zlayer/engine/daemon"
+	"github.com/zlayer-dev/zlayer/graph"
+	"github.com/zlayer-dev/zlayer/solver/memo"
+	"github.com/zlayer-dev/zlayer/source"
+	"github.com/zlayer-dev/zlayer/source/image"
+	"github.com/zlayer-dev/zlayer/source/lock"
+)
+
+// run is what the builds of one call share: one look at each directory, one look-up
+// of each base image, one memo.
+type run struct {
+	engine *Engine
+	trees  *source.Trees
+	memo   memo.Store
+	// normalize: permission bits of local files are 0644 or 0755.
+	normalize bool
+
+	mu        sync.Mutex
+	resolvers map[resolverKey]*image.Resolver
+	locks     map[string]*lock.File
+	warnings  []string
+}
+
+// newRun begins a call. Its caller closes it.
+func (e *Engine) newRun(req Request) (*run, error) {
+	r := &run{engine: e, normalize: req.NormalizeModes, resolvers: map[resolverKey]*image.Resolver{}}
+	r.trees = r.openTrees()
+	var err error
+	r.memo, err = e.openMemo(r.warn)
+	return r, err
+}
+
+// openTrees begins a look at local directories.
+func (r *run) openTrees() *source.Trees {
+	return source.Open(source.Options{CacheDir: r.treesDir(), NormalizeModes: r.normalize})
+}
+
+// treesDir is where what is known about directories is kept, "" for nowhere.
+func (r *run) treesDir() string {
+	if state := r.engine.stateDir(); state != "" {
+		return filepath.Join(state, "trees")
+	}
+	return ""
+}
+
+// close writes down what was learnt about directories.
+func (r *run) close() error { return r.trees.Close() }
+
+// warn notes what the user should know although it does not stop the build.
+func (r *run) warn(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.warnings = append(r.warnings, err.Error())
+}
+
+// told gives the warnings so far, once.
+func (r *run) told() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	w := r.warnings
+	r.warnings = nil
+	return w
+}
+
+// stateDir is where the engine keeps what it knows, "" if there is no such place.
+func (e *Engine) stateDir() string {
+	if e.cfg.StateDir != "" {
+		return e.cfg.StateDir
+	}
+	dir, err := daemon.DefaultStateDir()
+	if err != nil {
+		return ""
+	}
+	return dir
+}
+
+// resolverKey tells resolvers apart: jobs that ask in the same way share one.
+type resolverKey struct {
+	pull            PullMode
+	lock            *lock.File
+	locked, offline bool
+}
+
+// resolver finds out what image names stand for, for all jobs that ask in the same
+// way.
+func (j *job) resolver() (*image.Resolver, error) {
+	r := j.run
+	key := resolverKey{j.req.Pull, j.lock, j.req.Locked, j.req.Offline}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if res := r.resolvers[key]; res != nil {
+		return res, nil
+	}
+	res := &image.Resolver{}
+	if dir := r.engine.stateDir(); dir != "" {
+		res.Dir = filepath.Join(dir, "images")
+	}
+	if j.req.Pull == PullNever || j.req.Offline {
+		res.Mode = image.Known
+	}
+	if j.lock != nil || j.req.Locked {
+		res.Pin = j.pinImage
+	}
+	if r.engine.cfg.Addr == "" {
+		hosts, err := r.engine.cfg.Daemon().RegistryHosts()
+		if err != nil {
+			return nil, err
+		}
+		res.Registries = hosts
+	}
+	r.resolvers[key] = res
+	return res, nil
+}
+
+// platform is the one that builds are for when none is asked for: the daemon's own.
+func (r *run) platform() ocispecs.Platform {
+	if p, ok := r.engine.knownPlatform(); ok {
+		return p
+	}
+	return platforms.Normalize(platforms.DefaultSpec())
+}
+
+// platformFile remembers what a daemon that is not ours builds for.
+func (e *Engine) platformFile() string {
+	dir := e.stateDir()
+	if e.cfg.Addr == "" || dir == "" {
+		return ""
+	}
+	h := graph.NewHasher("zlayer.daemon.v1")
+	h.String(e.cfg.Addr)
+	return filepath.Join(dir, "daemons", h.Digest().Encoded()[:32]+".json")
+}
+
+func (e *Engine) knownPlatform() (ocispecs.Platform, bool) {
+	var p ocispecs.Platform
+	file := e.platformFile()
+	if file == "" {
+		return p, false
+	}
+	text, err := os.ReadFile(file)
+	if err != nil || json.Unmarshal(text, &p) != nil || p.OS == "" || p.Architecture == "" {
+		return ocispecs.Platform{}, false
+	}
+	return p, true
+}
+
+// learnPlatform asks a daemon that is not ours what it builds for, once for each
+// address: until that is known nothing can be looked up without it.
+func (e *Engine) learnPlatform(ctx context.Context) error {
+	file := e.platformFile()
+	if file == "" {
+		return nil
+	}
+	if _, ok := e.knownPlatform(); ok {
+		return nil
+	}
+	var workers []*client.WorkerInfo
+	err := e.withClient(ctx, func(c *client.Client, _ func()) error {
+		var err error
+		workers, err = c.ListWorkers(ctx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if len(workers) == 0 || len(workers[0].Platforms) == 0 {
+		return errors.New("the daemon has no worker")
+	}
+	text, err := json.Marshal(workers[0].Platforms[0])
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(file, text, 0o600)
+}
