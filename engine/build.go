@@ -15,6 +15,7 @@ import (
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	gwclient "github.com/moby/buildkit/frontend/gateway/client"
+	"github.com/moby/buildkit/util/apicaps"
 	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -83,8 +84,8 @@ func (j *job) recallOrBuild(ctx context.Context) (*Result, error) {
 	}
 	// What the compilation has found wrong is for the daemon to say: it may see more.
 	j.settleLocals(ctx, k)
-	if k != nil {
-		j.known = k.graph
+	if k != nil && j.attrs["attest:sbom"] == "" {
+		j.compiled, j.known = k, k.graph
 	}
 	res, err := j.build(ctx)
 	if err != nil {
@@ -98,6 +99,8 @@ func (j *job) recallOrBuild(ctx context.Context) (*Result, error) {
 func (j *job) build(ctx context.Context) (*Result, error) {
 	ctx, release := j.locals.watch(ctx)
 	defer release()
+	ctx, done := j.run.sources.watch(ctx, j)
+	defer done()
 	if s := j.outputs.store; s != nil {
 		lease, err := s.Lease(ctx)
 		if err != nil {
@@ -139,7 +142,19 @@ func (j *job) solve(ctx context.Context, c *client.Client, touched func()) (*Res
 	}
 	tracker := &solver.Tracker{Events: sink}
 	var buildErr error
+	g, err := j.prepared(c)
+	if err != nil {
+		return res, err
+	}
 	run := func(ctx context.Context, gw gwclient.Client) (*gwclient.Result, error) {
+		if g != nil && unsupported(g, func(id string) error { return supportsLLB(gw, id) }) == "" {
+			r, err := dockerfile.Solve(ctx, gw, g, func(ctx context.Context, req dockerfile.SolveRequest) ([]gwclient.Reference, error) {
+				res.Graph, res.prepared = req.Graph, true
+				return j.solveGraph(ctx, req, tracker)
+			})
+			buildErr = err
+			return r, err
+		}
 		gw = j.client(gw)
 		f := dockerfile.Frontend{Options: newComposer(j, gw, func(w solver.WarningInfo) {
 			sink(solver.Event{Kind: solver.Warning, Time: time.Now(), Warning: &w})
@@ -151,6 +166,12 @@ func (j *job) solve(ctx context.Context, c *client.Client, touched func()) (*Res
 		buildErr = err
 		return r, err
 	}
+	if g != nil {
+		tracker.Warn(j.compiled.warnings)
+		for _, w := range j.compiled.told {
+			sink(solver.Event{Kind: solver.Warning, Time: time.Now(), Warning: &w})
+		}
+	}
 	status := make(chan *client.SolveStatus, 16)
 	done := make(chan struct{})
 	go func() {
@@ -160,7 +181,7 @@ func (j *job) solve(ctx context.Context, c *client.Client, touched func()) (*Res
 			tracker.Status(s)
 		}
 	}()
-	resp, err := c.Build(ctx, j.solveOpt(j.known), product, run, status)
+	resp, err := c.Build(ctx, j.solveOpt(g == nil), product, run, status)
 	<-done
 	tracker.Close()
 	counts := tracker.Counts()
@@ -200,6 +221,26 @@ func (j *job) sink(res *Result) solver.Sink {
 // of images as the pull mode has them.
 func (j *job) client(gw gwclient.Client) gwclient.Client {
 	return &frontend.Files{Client: j.imageMemo(gw), Dirs: j.dirs}
+}
+
+// prepared is the graph for the daemon of c where it was compiled already; nil where
+// that is left to the build function.
+func (j *job) prepared(c *client.Client) (*graph.Graph, error) {
+	if j.known == nil {
+		return nil, nil
+	}
+	j.run.sources.addStores(j.layouts)
+	sess, err := j.run.sources.session(c, j.engine.clientKey())
+	if err != nil {
+		return nil, err
+	}
+	return j.forDaemon(sess)
+}
+
+// supportsLLB reports whether a daemon knows a capability of LLB.
+func supportsLLB(gw gwclient.Client, id string) error {
+	caps := gw.BuildOpts().LLBCaps
+	return caps.Supports(apicaps.CapID(id))
 }
 
 func (j *job) solveGraph(ctx context.Context, req dockerfile.SolveRequest, tracker *solver.Tracker) ([]gwclient.Reference, error) {
@@ -282,7 +323,7 @@ func (j *job) gateway(ctx context.Context, f gwclient.BuildFunc) error {
 			touched()
 		}
 		var buildErr error
-		_, err := c.Build(ctx, j.solveOpt(nil), product, func(ctx context.Context, gw gwclient.Client) (*gwclient.Result, error) {
+		_, err := c.Build(ctx, j.solveOpt(true), product, func(ctx context.Context, gw gwclient.Client) (*gwclient.Result, error) {
 			r, err := f(ctx, j.client(gw))
 			buildErr = err
 			return r, err

@@ -50,7 +50,8 @@ type job struct {
 	// lock is the lock file, nil without one.
 	lock *lock.File
 	// known is the graph as compiled without the daemon; nil where that was not to be had.
-	known *graph.Graph
+	known    *graph.Graph
+	compiled *keys
 	// warnings are what the user should know although it does not stop the build.
 	warnings []string
 	// once: a source can be read only once, so there is no second try.
@@ -130,19 +131,24 @@ func (j *job) sharedKey() string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// solveOpt is the job in BuildKit's terms.
-func (j *job) solveOpt(g *graph.Graph) client.SolveOpt {
-	return client.SolveOpt{
-		SourcePolicy:        j.sourcePolicy(g),
+// solveOpt is the job in BuildKit's terms. own: the build's own session serves local
+// directories and layouts, and frontends hear of the lock by a policy.
+func (j *job) solveOpt(own bool) client.SolveOpt {
+	opt := client.SolveOpt{
 		Exports:             j.outputs.exports,
-		OCIStores:           j.layouts,
 		SharedKey:           j.sharedKey(),
 		FrontendAttrs:       j.attrs,
-		Session:             append([]session.Attachable{j.locals.attachable()}, j.session...),
+		Session:             j.session,
 		AllowedEntitlements: j.entitlements,
 		CacheImports:        j.cacheFrom,
 		CacheExports:        j.cacheTo,
 	}
+	if own {
+		opt.Session = append([]session.Attachable{j.locals.attachable()}, j.session...)
+		opt.OCIStores = j.layouts
+		opt.SourcePolicy = j.sourcePolicy(j.known)
+	}
+	return opt
 }
 
 // shown replaces the frontend's name of the build file by the user's.

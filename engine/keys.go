@@ -165,16 +165,23 @@ func (j *job) view(src graph.Source) (*source.View, error) {
 // a file has changed in a way that the daemon would not see. Directories that keys
 // have not looked at are read as a whole.
 func (j *job) settleLocals(ctx context.Context, k *keys) {
+	if k != nil {
+		for _, s := range k.graph.Stages() {
+			for _, src := range s.Sources {
+				if src.Scheme == "local" {
+					// What cannot be read will stop the build when it is sent.
+					_, _ = j.view(src)
+				}
+			}
+		}
+	}
 	ids := map[string]string{}
 	for _, dir := range slices.Sorted(maps.Values(j.locals.all())) {
 		if _, done := ids[dir]; done {
 			continue
 		}
-		if k == nil || k.base == "" {
-			if view, err := j.trees.View(dir, source.Filter{}); err == nil {
-				// What cannot be read will stop the build when it is sent.
-				_, _ = view.Digest(ctx, source.Selection{})
-			}
+		if k == nil {
+			_, _ = j.trees.View(dir, source.Filter{})
 		}
 		ids[dir] = j.trees.SyncID(ctx, dir)
 	}

@@ -145,8 +145,11 @@ func (l *localDirs) attachable() session.Attachable { return filesync.NewFSSyncP
 
 func uniqueName(name, dir, id string) string {
 	sum := sha256.Sum256([]byte("zlayer.local.v2\x00" + dir + "\x00" + id))
-	return name + "-" + hex.EncodeToString(sum[:10])
+	return name + "-" + hex.EncodeToString(sum[:uniqueBytes])
 }
+
+// uniqueBytes is how much of a digest makes a name unique.
+const uniqueBytes = 10
 
 // clientID tells this user's machine from others that use the same daemon: paths
 // are the same on all of them, files are not. It is drawn once and kept in the

@@ -379,8 +379,8 @@ func (j *job) remember(ctx context.Context, k *keys, res *Result) {
 // sameBuild reports whether what the daemon has built is what the keys are of: a
 // daemon may compile differently, and a tag may have moved in between.
 func (j *job) sameBuild(ctx context.Context, k *keys, res *Result) bool {
-	if res.Graph == nil {
-		return false
+	if res.Graph == nil || res.prepared {
+		return res.prepared
 	}
 	built := &keys{graph: res.Graph, stages: map[digest.Digest]stageKey{}}
 	if j.keyStages(ctx, built) != nil {

@@ -3,6 +3,8 @@ package engine
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -116,7 +118,8 @@ func (j *job) ociLayout(name, spec string) (string, error) {
 	if _, err := cs.Info(context.Background(), digest.Digest(dgst)); err != nil {
 		return "", inputErrorf("build context %s: %s does not have %s", name, path, dgst)
 	}
-	id := fmt.Sprintf("layout-%d", len(j.layouts))
+	sum := sha256.Sum256([]byte(dir))
+	id := "layout-" + hex.EncodeToString(sum[:8])
 	j.layouts[id] = cs
 	return fmt.Sprintf("oci-layout://%s:%s@%s", id, cmp.Or(tag, defaultTag), dgst), nil
 }

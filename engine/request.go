@@ -208,6 +208,8 @@ type Result struct {
 	Restored bool
 	// Graph is what was built; nil where an external frontend did it all.
 	Graph *graph.Graph
+	// prepared: the graph was compiled before the daemon was asked.
+	prepared bool
 	// Warnings are those of the linter and of the daemon.
 	Warnings []solver.WarningInfo
 	// Stages counts how the graph's stages ended.

@@ -26,6 +26,8 @@ type run struct {
 	engine *Engine
 	trees  *source.Trees
 	memo   memo.Store
+	// sources is what the daemon reads from.
+	sources *sources
 	// normalize: permission bits of local files are 0644 or 0755.
 	normalize bool
 
@@ -39,6 +41,7 @@ type run struct {
 func (e *Engine) newRun(req Request) (*run, error) {
 	r := &run{engine: e, normalize: req.NormalizeModes, resolvers: map[resolverKey]*image.Resolver{}}
 	r.trees = r.openTrees()
+	r.sources = newSources(req.NormalizeModes)
 	var err error
 	r.memo, err = e.openMemo(r.warn)
 	return r, err
@@ -58,7 +61,10 @@ func (r *run) treesDir() string {
 }
 
 // close writes down what was learnt about directories.
-func (r *run) close() error { return r.trees.Close() }
+func (r *run) close() error {
+	r.sources.close()
+	return r.trees.Close()
+}
 
 // warn notes what the user should know although it does not stop the build.
 func (r *run) warn(err error) {

@@ -22,3 +22,12 @@ func (t *Tracker) Recalled(g *graph.Graph, warnings []*client.VertexWarning) {
 		}
 	})
 }
+
+// Warn reports warnings that do not come with the status stream.
+func (t *Tracker) Warn(warnings []*client.VertexWarning) {
+	t.update(func() {
+		for _, w := range warnings {
+			t.warn(w)
+		}
+	})
+}

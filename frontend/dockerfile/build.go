@@ -2,6 +2,7 @@ package dockerfile
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -369,4 +370,42 @@ func solveOutputs(ctx context.Context, req SolveRequest) ([]gwclient.Reference, 
 		return nil, errors.Join(errs[:1]...)
 	}
 	return refs, nil
+}
+
+// Solve solves a graph that [Compile] has made with the options and inputs of c, and
+// puts the result together as [Frontend.Build] would. Of attestations that are made
+// by the frontend, none is.
+func Solve(ctx context.Context, c gwclient.Client, g *graph.Graph, solve SolveFunc) (*gwclient.Result, error) {
+	ui, err := dockerui.NewClient(c)
+	if err != nil {
+		return nil, err
+	}
+	refs, err := solve(ctx, SolveRequest{Client: c, Graph: g, CacheImports: ui.CacheImports})
+	if err != nil {
+		return nil, err
+	}
+	outputs := g.Outputs()
+	if len(refs) != len(outputs) {
+		return nil, fmt.Errorf("solving gave %d results for %d outputs", len(refs), len(outputs))
+	}
+	rb, err := ui.Build(ctx, func(_ context.Context, _ *ocispecs.Platform, i int) (*dockerui.BuildResult, error) {
+		if i >= len(outputs) {
+			return nil, fmt.Errorf("the graph has %d outputs, and another platform is asked for", len(outputs))
+		}
+		s := outputs[i]
+		r := &dockerui.BuildResult{Reference: refs[i], Epoch: s.Epoch}
+		if err := json.Unmarshal(s.Config, &r.Image); err != nil {
+			return nil, fmt.Errorf("reading the image config of stage %q: %w", s.Name, err)
+		}
+		if s.BaseConfig != nil {
+			if err := json.Unmarshal(s.BaseConfig, &r.BaseImage); err != nil {
+				return nil, fmt.Errorf("reading the base image config of stage %q: %w", s.Name, err)
+			}
+		}
+		return r, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return rb.Finalize()
 }
