@@ -83,10 +83,8 @@ func (j *job) recallOrBuild(ctx context.Context) (*Result, error) {
 		}
 	}
 	// What the compilation has found wrong is for the daemon to say: it may see more.
-	j.settleLocals(ctx, k)
-	if k != nil && j.attrs["attest:sbom"] == "" {
-		j.compiled, j.known = k, k.graph
-	}
+	j.setCompiled(k)
+	j.run.settleLocals(ctx, []*job{j})
 	res, err := j.build(ctx)
 	if err != nil {
 		return res, err
@@ -221,6 +219,16 @@ func (j *job) sink(res *Result) solver.Sink {
 // of images as the pull mode has them.
 func (j *job) client(gw gwclient.Client) gwclient.Client {
 	return &frontend.Files{Client: j.imageMemo(gw), Dirs: j.dirs}
+}
+
+// setCompiled takes over what was compiled before the daemon is asked, nil where that
+// failed. An SBOM needs states of stages that a graph does not have, so a build with
+// one is compiled again.
+func (j *job) setCompiled(k *keys) {
+	j.compiled = k
+	if k != nil && j.attrs["attest:sbom"] == "" {
+		j.known = k.graph
+	}
 }
 
 // prepared is the graph for the daemon of c where it was compiled already; nil where

@@ -29,6 +29,9 @@ const maxNesting = 64
 // unit is one build of a directory: what is compiled once, however many places
 // nest it.
 type unit struct {
+	// job is the request that the build is the outermost one of; nil for one that a
+	// build file nests.
+	job *job
 	// dir is the build context, file the build file; both absolute, without links.
 	dir, file string
 	target    string
@@ -40,6 +43,11 @@ type unit struct {
 // key is equal for equal units.
 func (u unit) key() string {
 	h := graph.NewHasher("zlayer.unit.v1")
+	if u.job != nil {
+		h.String(u.job.name)
+	} else {
+		h.String("")
+	}
 	for _, s := range []string{u.dir, u.file, u.target, u.platform} {
 		h.String(s)
 	}
@@ -59,14 +67,20 @@ type link struct {
 // nested directory is compiled once for the same arguments and platform.
 type composer struct {
 	job *job
-	gw  gwclient.Client
+	// gateway is what a job is compiled against.
+	gateway func(*job) gwclient.Client
+	gw      gwclient.Client
 	// warn is told what is odd about build files; nil tells nobody.
 	warn func(solver.WarningInfo)
 	// short finds images by short names; nil leaves them to Docker Hub.
 	short *shortNames
-	// asked is told the files that nested builds read or look for; nil tells nobody.
+	// asked is told the files that builds read or look for; nil tells nobody.
 	asked func(path string)
+	units *unitTable
+}
 
+// unitTable holds the builds that have been compiled, or are being compiled.
+type unitTable struct {
 	mu   sync.Mutex
 	done map[string]*composed
 }
@@ -76,35 +90,62 @@ type composed struct {
 	ready chan struct{}
 	stage *graph.Stage
 	err   error
+	// files are what it has read or looked for.
+	files map[string]bool
 }
 
+// newComposer compiles a job against a gateway.
 func newComposer(j *job, gw gwclient.Client, warn func(solver.WarningInfo)) *composer {
-	c := &composer{job: j, gw: gw, warn: warn, done: map[string]*composed{}}
+	c := &composer{job: j, gw: gw, warn: warn, units: &unitTable{done: map[string]*composed{}}}
+	c.gateway = func(*job) gwclient.Client { return gw }
 	if j.req.DefaultRegistry != "" {
 		c.short = newShortNames(j, gw)
 	}
 	return c
 }
 
-// options is how the outermost build file is compiled.
-func (c *composer) options() dockerfile.Options {
-	j := c.job
-	u := unit{
+// forJob compiles for another job of the call, whose result this one is based on.
+func (c *composer) forJob(j *job) *composer {
+	if j == c.job {
+		return c
+	}
+	n := *c
+	n.job, n.gw, n.short = j, c.gateway(j), nil
+	if j.req.DefaultRegistry != "" {
+		n.short = newShortNames(j, n.gw)
+	}
+	return &n
+}
+
+// outermost is the build that a request asks for.
+func (j *job) outermost() unit {
+	return unit{
+		job:      j,
 		dir:      j.contextDir,
 		file:     filepath.Join(j.dirs["dockerfile"], j.attrs["filename"]),
 		target:   j.req.Target,
 		args:     j.req.BuildArgs,
 		platform: j.attrs["platform"],
 	}
-	o := c.optionsFor(u, j.dirs, j.shownFile, nil)
+}
+
+// options is how the outermost build file is compiled.
+func (c *composer) options() dockerfile.Options {
+	o := c.optionsFor(c.job.outermost(), c.job.dirs, c.job.shownFile, nil).Options
 	// Answers and metadata name the outermost file as BuildKit's own frontend does;
 	// errors and events get the user's name for it on their way out.
 	o.Name = ""
 	return o
 }
 
+// unitOptions are the options of a unit, and what its compilation finds out.
+type unitOptions struct {
+	dockerfile.Options
+	conv *conversion
+}
+
 // optionsFor is how a unit is compiled; chain is the way to it.
-func (c *composer) optionsFor(u unit, dirs map[string]string, shown string, chain []link) dockerfile.Options {
+func (c *composer) optionsFor(u unit, dirs map[string]string, shown string, chain []link) unitOptions {
 	conv := &conversion{composer: c, unit: u, shown: shown}
 	o := dockerfile.Options{
 		Name:    shown,
@@ -116,10 +157,10 @@ func (c *composer) optionsFor(u unit, dirs map[string]string, shown string, chai
 			return name
 		},
 		Nested: func(ctx context.Context, ref dockerfile.Reference) (*graph.Stage, error) {
-			if len(chain) == 0 {
+			if u.job != nil {
 				ref.Pos = c.job.shown(ref.Pos)
 			}
-			n, ok, err := c.nestedUnit(u, conv, ref, len(chain) == 0)
+			n, ok, err := c.nestedUnit(u, conv, ref)
 			if !ok || err != nil {
 				return nil, err
 			}
@@ -127,17 +168,21 @@ func (c *composer) optionsFor(u unit, dirs map[string]string, shown string, chai
 			if err := checkChain(next, n.key()); err != nil {
 				return nil, c.at(ref.Pos, conv, err)
 			}
-			return c.once(ctx, n, next)
+			s, err := c.once(ctx, n, next)
+			if err == nil {
+				conv.note(s)
+			}
+			return s, err
 		},
 	}
 	if c.short != nil {
 		o.Resolve = c.short.resolve
 	}
-	return o
+	return unitOptions{o, conv}
 }
 
 // nestedUnit says which build a name stands for; ok is false when it is an image.
-func (c *composer) nestedUnit(u unit, conv *conversion, ref dockerfile.Reference, outermost bool) (n unit, ok bool, err error) {
+func (c *composer) nestedUnit(u unit, conv *conversion, ref dockerfile.Reference) (n unit, ok bool, err error) {
 	n = unit{args: c.inheritedArgs()}
 	if ref.Platform != nil {
 		n.platform = platforms.FormatAll(*ref.Platform)
@@ -147,8 +192,13 @@ func (c *composer) nestedUnit(u unit, conv *conversion, ref dockerfile.Reference
 		maps.Copy(n.args, b.Args)
 		n.target, file = b.Target, b.File
 		n.dir, err = c.directive(u, b)
-	} else if dir, ok := c.namedDir(ref, outermost); ok {
+	} else if dir, ok := c.namedDir(ref, u.job != nil); ok {
 		n.dir = dir
+	} else if p := c.job.product(ref.Name); p != nil && u.job != nil {
+		platform := n.platform
+		n = p.outermost()
+		n.platform = platform
+		return n, true, nil
 	} else {
 		return unit{}, false, nil
 	}
@@ -230,39 +280,73 @@ func checkChain(chain []link, key string) error {
 // circle: a unit is waited for only by those that nest it, and circles are refused
 // before.
 func (c *composer) once(ctx context.Context, u unit, chain []link) (*graph.Stage, error) {
-	key := u.key()
-	c.mu.Lock()
-	done := c.done[key]
-	if done == nil {
-		done = &composed{ready: make(chan struct{})}
-		c.done[key] = done
-		c.mu.Unlock()
-		done.stage, done.err = c.compile(ctx, u, chain)
-		close(done.ready)
-		return done.stage, done.err
+	key := u.key() + c.attrsKey(u)
+	c.units.mu.Lock()
+	done := c.units.done[key]
+	mine := done == nil
+	if mine {
+		done = &composed{ready: make(chan struct{}), files: map[string]bool{}}
+		c.units.done[key] = done
 	}
-	c.mu.Unlock()
+	c.units.mu.Unlock()
+	if mine {
+		// It is everybody's: it must not end with whoever asked first.
+		done.stage, done.err = c.compile(context.WithoutCancel(ctx), u, chain, done)
+		close(done.ready)
+	}
 	select {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	case <-done.ready:
-		return done.stage, done.err
 	}
+	if c.asked != nil {
+		for f := range done.files {
+			c.asked(f)
+		}
+	}
+	return done.stage, done.err
 }
 
-func (c *composer) compile(ctx context.Context, u unit, chain []link) (*graph.Stage, error) {
-	dirs := map[string]string{"context": u.dir, "dockerfile": filepath.Dir(u.file)}
-	if err := c.job.locals.addNested("context", u.dir); err != nil {
+// attrsKey tells apart compilations of one unit for requests that say differently how
+// to build.
+func (c *composer) attrsKey(u unit) string {
+	h := graph.NewHasher("zlayer.unit.attrs.v1")
+	h.Map(c.attrs(u))
+	return string(h.Digest())
+}
+
+// compile compiles a unit; what it reads goes into done.
+func (c *composer) compile(ctx context.Context, u unit, chain []link, done *composed) (*graph.Stage, error) {
+	dirs, shown := map[string]string{"context": u.dir, "dockerfile": filepath.Dir(u.file)}, shownPath(u.file)
+	if u.job != nil {
+		c, dirs, shown = c.forJob(u.job), u.job.dirs, u.job.shownFile
+	} else if err := c.job.offer("context", u.dir); err != nil {
 		return nil, err
 	}
-	gw := &frontend.Files{Client: &nestedClient{Client: c.gw, opts: c.attrs(u)}, Dirs: dirs, Asked: c.asked}
-	shown := shownPath(u.file)
-	g, err := dockerfile.Compile(ctx, gw, c.optionsFor(u, dirs, shown, chain))
+	var mu sync.Mutex
+	inner := *c
+	inner.asked = func(path string) {
+		mu.Lock()
+		defer mu.Unlock()
+		done.files[path] = true
+	}
+	gw := &frontend.Files{Client: &nestedClient{Client: c.gw, opts: c.attrs(u)}, Dirs: dirs, Asked: inner.asked}
+	o := inner.optionsFor(u, dirs, shown, chain)
+	if u.job != nil && !u.job.run.batch {
+		o.Name = "" // as BuildKit's own frontend has it
+	}
+	g, err := dockerfile.Compile(ctx, gw, o.Options)
 	if err != nil {
 		return nil, err
 	}
-	if g == nil {
+	switch {
+	case g == nil && u.job != nil:
+		return nil, fmt.Errorf("the syntax line of %s names an external frontend: %w", shown, errNeedsDaemon)
+	case g == nil:
 		return nil, fmt.Errorf("%s asks for an external frontend by its syntax line, which a nested build cannot use: drop the line", shown)
+	}
+	if g, err = c.job.addCacheMounts(g, o.conv.nested); err != nil {
+		return nil, err
 	}
 	return g.Outputs()[0], nil
 }
@@ -282,6 +366,14 @@ func (c *composer) inheritedArgs() map[string]string {
 // attrs are the frontend attributes of a nested build: what the outermost build
 // was told about how to build, and nothing about what.
 func (c *composer) attrs(u unit) map[string]string {
+	if u.job != nil {
+		attrs := maps.Clone(u.job.attrs)
+		maps.DeleteFunc(attrs, func(k, _ string) bool { return strings.HasPrefix(k, "attest:") })
+		if delete(attrs, "platform"); u.platform != "" {
+			attrs["platform"] = u.platform
+		}
+		return attrs
+	}
 	attrs := map[string]string{"filename": filepath.Base(u.file)}
 	for _, k := range []string{"image-resolve-mode", "force-network-mode", "add-hosts", "shm-size", "ulimit", "cgroup-parent"} {
 		if v, ok := c.job.attrs[k]; ok {

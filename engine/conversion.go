@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"sync"
 
 	"github.com/moby/buildkit/client/llb/sourceresolver"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
@@ -12,6 +13,7 @@ import (
 	"github.com/zlayer-dev/zlayer/frontend"
 	"github.com/zlayer-dev/zlayer/frontend/dockerfile"
 	"github.com/zlayer-dev/zlayer/frontend/zimage"
+	"github.com/zlayer-dev/zlayer/graph"
 	"github.com/zlayer-dev/zlayer/solver"
 )
 
@@ -25,6 +27,17 @@ type conversion struct {
 	text []byte
 	// builds are the nested builds of a ZImagefile, by the names that stand for them.
 	builds map[string]zimage.Nested
+
+	mu sync.Mutex
+	// nested are the stages of other builds that the file is based on.
+	nested []*graph.Stage
+}
+
+// note adds a stage of another build.
+func (c *conversion) note(s *graph.Stage) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.nested = append(c.nested, s)
 }
 
 // convert implements dockerfile.Options.Convert.

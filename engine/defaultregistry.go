@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -16,6 +17,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/zlayer-dev/zlayer/frontend/dockerfile"
+	"github.com/zlayer-dev/zlayer/source/image"
 )
 
 // checkDefaultRegistry refuses a default registry that is none.
@@ -162,7 +164,7 @@ func lookupKey(name string, opt sourceresolver.Opt) string {
 // us. An image that is there for other platforms only is not missing.
 func missing(err error) bool {
 	text := err.Error()
-	if strings.Contains(text, "no match for platform") {
+	if strings.Contains(text, "no match for platform") || errors.Is(err, image.ErrPlatform) {
 		return false
 	}
 	if errdefs.IsNotFound(err) || errdefs.IsUnauthorized(err) || errdefs.IsPermissionDenied(err) {

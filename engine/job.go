@@ -21,6 +21,10 @@ import (
 type job struct {
 	engine *Engine
 	run    *run
+	// name tells the builds of a call apart; empty where there is but one.
+	name string
+	// images are named contexts that are other builds of the call, by normal name.
+	images map[string]*job
 	// trees are the run's local directories.
 	trees *source.Trees
 	req   Request
@@ -93,7 +97,7 @@ func (r *run) newJob(req Request) *job {
 
 		buildDirs: map[string]string{},
 		layouts:   map[string]content.Store{},
-		locals:    localDirs{normalize: r.normalize},
+		locals:    localDirs{normalize: r.normalize, more: &r.sources.dirs},
 	}
 }
 

@@ -6,13 +6,14 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/moby/buildkit/client"
+	gwclient "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/solver/pb"
 	digest "github.com/opencontainers/go-digest"
 
-	"github.com/zlayer-dev/zlayer/frontend/dockerfile"
 	"github.com/zlayer-dev/zlayer/graph"
 	"github.com/zlayer-dev/zlayer/solver"
 	"github.com/zlayer-dev/zlayer/source"
@@ -46,21 +47,19 @@ type stageKey struct {
 // is errNeedsDaemon, or what is wrong with the build; a build that has no key is no
 // error.
 func (j *job) compileKeys(ctx context.Context) (*keys, error) {
-	o, gw := j.newOffline()
+	o := j.newOffline()
 	k := &keys{stages: map[digest.Digest]stageKey{}}
 	var mu sync.Mutex
-	c := newComposer(j, gw, func(w solver.WarningInfo) {
+	c := newComposer(j, o, func(w solver.WarningInfo) {
 		mu.Lock()
 		defer mu.Unlock()
 		k.told = append(k.told, w)
 	})
-	c.asked = o.ask
-	g, err := dockerfile.Compile(ctx, gw, c.options())
+	c.asked, c.units = o.ask, j.run.units
+	c.gateway = func(j *job) gwclient.Client { return j.newOffline() }
+	g, err := c.compileAll(ctx)
 	if err != nil {
 		return nil, err
-	}
-	if g == nil {
-		return nil, fmt.Errorf("the syntax line names an external frontend: %w", errNeedsDaemon)
 	}
 	k.graph = g
 	k.warnings = o.vertexWarnings()
@@ -75,6 +74,21 @@ func (j *job) compileKeys(ctx context.Context) (*keys, error) {
 	}
 	k.base, err = j.baseKey(ctx, k)
 	return k, err
+}
+
+// compileAll compiles the outermost build for all its platforms.
+func (c *composer) compileAll(ctx context.Context) (*graph.Graph, error) {
+	u := c.job.outermost()
+	var stages []*graph.Stage
+	for p := range strings.SplitSeq(u.platform, ",") {
+		u.platform = p
+		s, err := c.once(ctx, u, nil)
+		if err != nil {
+			return nil, err
+		}
+		stages = append(stages, s)
+	}
+	return graph.New(stages...)
 }
 
 // keyStages computes the keys of all stages of k.
@@ -161,31 +175,40 @@ func (j *job) view(src graph.Source) (*source.View, error) {
 	return j.trees.View(dir, f)
 }
 
-// settleLocals gives every local directory its name for the daemon: a new one when
-// a file has changed in a way that the daemon would not see. Directories that keys
-// have not looked at are read as a whole.
-func (j *job) settleLocals(ctx context.Context, k *keys) {
-	if k != nil {
-		for _, s := range k.graph.Stages() {
-			for _, src := range s.Sources {
-				if src.Scheme == "local" {
-					// What cannot be read will stop the build when it is sent.
-					_, _ = j.view(src)
+// settleLocals gives the local directories of builds their names for the daemon: a
+// new one when a file has changed in a way that the daemon would not see. It comes
+// after all keys of the call. Directories of a build that could not be compiled are
+// looked at as a whole.
+func (r *run) settleLocals(ctx context.Context, jobs []*job) {
+	dirs := map[string]bool{}
+	for _, j := range jobs {
+		if j.compiled == nil {
+			for _, dir := range j.locals.all() {
+				_, _ = r.trees.View(dir, source.Filter{})
+			}
+		} else {
+			for _, s := range j.compiled.graph.Stages() {
+				for _, src := range s.Sources {
+					if dir, ok := j.locals.dirOf(src.Ref); ok && src.Scheme == "local" {
+						// What cannot be read will stop the build when it is sent.
+						_, _ = j.view(src)
+						dirs[dir] = true
+					}
 				}
 			}
 		}
+		for _, dir := range j.locals.all() {
+			dirs[dir] = true
+		}
 	}
 	ids := map[string]string{}
-	for _, dir := range slices.Sorted(maps.Values(j.locals.all())) {
-		if _, done := ids[dir]; done {
-			continue
-		}
-		if k == nil {
-			_, _ = j.trees.View(dir, source.Filter{})
-		}
-		ids[dir] = j.trees.SyncID(ctx, dir)
+	for _, dir := range slices.Sorted(maps.Keys(dirs)) {
+		ids[dir] = r.trees.SyncID(ctx, dir)
 	}
-	j.locals.settle(ids)
+	r.sources.dirs.settle(ids)
+	for _, j := range jobs {
+		j.locals.settle(ids)
+	}
 }
 
 // changedSince lists files that were edited since they were looked at.

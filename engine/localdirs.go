@@ -29,6 +29,8 @@ import (
 type localDirs struct {
 	// normalize: permission bits are sent as 0644 or 0755.
 	normalize bool
+	// more has directories of other builds that this one may be based on; nil has none.
+	more *localDirs
 
 	mu   sync.Mutex
 	dirs map[string]fsutil.FS
@@ -47,6 +49,9 @@ func (l *localDirs) LookupDir(name string) (fsutil.FS, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	d, ok := l.dirs[name]
+	if !ok && l.more != nil {
+		return l.more.LookupDir(name)
+	}
 	return d, ok
 }
 
@@ -80,6 +85,9 @@ func (l *localDirs) dirOf(name string) (string, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	dir, ok := l.paths[name]
+	if !ok && l.more != nil {
+		return l.more.dirOf(name)
+	}
 	return dir, ok
 }
 
@@ -94,7 +102,10 @@ func (l *localDirs) all() map[string]string {
 func (l *localDirs) settle(ids map[string]string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.ids = ids
+	if l.ids == nil {
+		l.ids = map[string]string{}
+	}
+	maps.Copy(l.ids, ids)
 }
 
 func (l *localDirs) offer(dir string, names ...string) error {
@@ -190,6 +201,15 @@ func storedID(path string) string {
 // localName offers a directory under its own name, and returns that.
 func (j *job) localName(name, dir string) string {
 	// It has been offered before under another name, so it can be.
-	_ = j.locals.addNested(name, dir)
+	_ = j.offer(name, dir)
 	return j.locals.unique(name, dir)
+}
+
+// offer offers a directory under its own name, to this build and to those that are
+// based on it.
+func (j *job) offer(name, dir string) error {
+	if err := j.locals.addNested(name, dir); err != nil {
+		return err
+	}
+	return j.run.sources.dirs.addNested(name, dir)
 }

@@ -14,8 +14,6 @@ import (
 	"github.com/moby/buildkit/solver/pb"
 	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
-
-	"github.com/zlayer-dev/zlayer/frontend"
 )
 
 // errNeedsDaemon says that something can be found out only with a daemon.
@@ -45,10 +43,9 @@ var _ gwclient.Client = (*offline)(nil)
 // offlineSession stands for the session's id, which takes no part in keys.
 const offlineSession = "zlayer"
 
-// newOffline is the gateway for a job, with build files read from disk.
-func (j *job) newOffline() (*offline, gwclient.Client) {
-	o := &offline{run: j.run, job: j, opts: maps.Clone(j.attrs), asked: map[string]bool{}}
-	return o, &frontend.Files{Client: o, Dirs: j.dirs, Asked: o.ask}
+// newOffline is the gateway for a job.
+func (j *job) newOffline() *offline {
+	return &offline{run: j.run, job: j, opts: maps.Clone(j.attrs), asked: map[string]bool{}}
 }
 
 // Solve implements gwclient.Client.

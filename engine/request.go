@@ -89,6 +89,9 @@ type Request struct {
 	// Allow grants entitlements: "network.host", "security.insecure",
 	// "device[=name]", and "fs.read=dir" for nested builds outside Root.
 	Allow []string
+	// CacheMounts are caches that every RUN step gets which has none of its own at the
+	// same path.
+	CacheMounts []CacheMount
 	// Secrets and SSH are what RUN --mount=type=secret and type=ssh can ask for.
 	Secrets []Secret
 	SSH     []SSHAgent

@@ -28,6 +28,12 @@ type run struct {
 	memo   memo.Store
 	// sources is what the daemon reads from.
 	sources *sources
+	// units are the builds compiled so far, for all jobs of the call.
+	units *unitTable
+	// batch: the call has several builds; jobs are those, by the names that build files
+	// can mean them by.
+	batch bool
+	jobs  map[string]*job
 	// normalize: permission bits of local files are 0644 or 0755.
 	normalize bool
 
@@ -39,7 +45,7 @@ type run struct {
 
 // newRun begins a call. Its caller closes it.
 func (e *Engine) newRun(req Request) (*run, error) {
-	r := &run{engine: e, normalize: req.NormalizeModes, resolvers: map[resolverKey]*image.Resolver{}}
+	r := &run{engine: e, units: &unitTable{done: map[string]*composed{}}, jobs: map[string]*job{}, normalize: req.NormalizeModes, resolvers: map[resolverKey]*image.Resolver{}}
 	r.trees = r.openTrees()
 	r.sources = newSources(req.NormalizeModes)
 	var err error

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
 	"github.com/distribution/reference"
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -160,9 +161,27 @@ func (r *Resolver) each(ctx context.Context, named reference.Named, f func(conte
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("resolving %s: %w", named, err)
+		return fmt.Errorf("resolving %s: %w", named, classify(err))
 	}
 	return nil
+}
+
+// classify gives an answer of a registry the kind that errdefs knows, so that callers
+// can tell an image that is not there from a registry that is not.
+func classify(err error) error {
+	var te *transport.Error
+	if !errors.As(err, &te) {
+		return err
+	}
+	switch te.StatusCode {
+	case http.StatusNotFound:
+		return fmt.Errorf("%w: %w", errdefs.ErrNotFound, err)
+	case http.StatusUnauthorized:
+		return fmt.Errorf("%w: %w", errdefs.ErrUnauthenticated, err)
+	case http.StatusForbidden:
+		return fmt.Errorf("%w: %w", errdefs.ErrPermissionDenied, err)
+	}
+	return err
 }
 
 // head asks what a tag stands for: one request, where the registry answers HEAD.
@@ -264,7 +283,7 @@ func choose(index []byte, p ocispecs.Platform) (ocispecs.Descriptor, error) {
 		}
 	}
 	if len(fit) == 0 {
-		return ocispecs.Descriptor{}, fmt.Errorf("the image is not there for %s", platforms.FormatAll(p))
+		return ocispecs.Descriptor{}, fmt.Errorf("%w for %s", ErrPlatform, platforms.FormatAll(p))
 	}
 	slices.SortStableFunc(fit, func(a, b ocispecs.Descriptor) int {
 		switch {

@@ -30,6 +30,9 @@ const (
 // ErrUnknown says that a name is not known and that registries are not to be asked.
 var ErrUnknown = errors.New("the image has not been looked up before for this platform")
 
+// ErrPlatform says that an image is there, but not for the platform asked for.
+var ErrPlatform = errors.New("the image is not there")
+
 // Resolved is what a reference stands for.
 type Resolved struct {
 	// Ref is the reference in full, such as docker.io/library/alpine:3.22.

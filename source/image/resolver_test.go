@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/containerd/errdefs"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -217,6 +218,9 @@ func TestHasAndRetag(t *testing.T) {
 	r := &Resolver{Dir: t.TempDir()}
 	if got, err := r.Head(t.Context(), ref); err != nil || got != d {
 		t.Errorf("head: got %v, %v", got, err)
+	}
+	if _, err := r.Head(t.Context(), s.host+"/nothing:1"); !errdefs.IsNotFound(err) {
+		t.Errorf("of a name that is not there: got %v", err)
 	}
 	if !r.Has(t.Context(), s.host+"/app:2", d) || r.Has(t.Context(), s.host+"/other:2", d) {
 		t.Error("Has does not say what the registry has")
