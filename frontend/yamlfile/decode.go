@@ -95,6 +95,9 @@ func (d *Decoder) Clamp(pos graph.Pos) graph.Pos {
 	return pos
 }
 
+// Mistakes are those noted so far. The list is not to be changed.
+func (d *Decoder) Mistakes() []*graph.PosError { return d.errs }
+
 // Err joins the mistakes, sorted by place.
 func (d *Decoder) Err() error { return Join(d.errs) }
 
