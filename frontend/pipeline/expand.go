@@ -3,6 +3,7 @@ package pipeline
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/zlayer-dev/zlayer/frontend/yamlfile"
@@ -255,28 +256,30 @@ func (s *scope) lookUp(str yamlfile.String, name string) (value, bool) {
 	return v, true
 }
 
-// list expands the items of a list. An item that is nothing but a list variable stands for its
-// items; items without text are left out.
-func (s *scope) list(items []yamlfile.String) ([]yamlfile.String, bool) {
+// items expands the items of a list. An item that is nothing but a list variable stands for its items.
+func (s *scope) items(items []yamlfile.String) ([]yamlfile.String, bool) {
 	ok := true
 	var out []yamlfile.String
 	for _, it := range items {
-		texts := []string{""}
 		if l, isList := s.spliced(it); isList {
-			texts = l
-		} else if t, good := s.expand(it); good {
-			texts[0] = t
-		} else {
-			ok = false
-			continue
-		}
-		for _, t := range texts {
-			if t != "" {
+			for _, t := range l {
 				out = append(out, yamlfile.String{Value: t, Pos: it.Pos})
 			}
+			continue
+		}
+		t, good := s.expand(it)
+		ok = ok && good
+		if good {
+			out = append(out, yamlfile.String{Value: t, Pos: it.Pos})
 		}
 	}
 	return out, ok
+}
+
+// list is items without those that have no text, which is how a text is left out on a condition.
+func (s *scope) list(items []yamlfile.String) ([]yamlfile.String, bool) {
+	out, ok := s.items(items)
+	return slices.DeleteFunc(out, func(t yamlfile.String) bool { return t.Value == "" }), ok
 }
 
 // spliced gives the items of the list variable that a text consists of.

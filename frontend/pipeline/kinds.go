@@ -187,7 +187,7 @@ func givens(what string) yamlfile.Kind[*given] {
 // mounts is a cache mount: its path, or a mapping.
 func mounts() yamlfile.Kind[cacheMount] {
 	short := word("target", rule{})
-	long := yamlfile.Deref(yamlfile.Object(&yamlfile.Table[cacheMount]{What: "a cache", Members: []yamlfile.Member[cacheMount]{
+	long := yamlfile.Deref(yamlfile.Object(&yamlfile.Table[cacheMount]{What: "a cache mount", Members: []yamlfile.Member[cacheMount]{
 		yamlfile.Must(yamlfile.Key("target", short, func(m *cacheMount) **text { return &m.target }, "Path in the image.")),
 		yamlfile.Key("id", word("id", rule{}), func(m *cacheMount) **text { return &m.id }, "Name of the cache; the path by default."),
 		yamlfile.Key("sharing", word("sharing", oneOf("locked", "shared", "private")), func(m *cacheMount) **text { return &m.sharing },
@@ -290,7 +290,7 @@ func suggestion(key string, known []string) string {
 
 // matrices is a matrix: axes with their values, or a list of combinations.
 func matrices() yamlfile.Kind[*matrix] {
-	values := texts("the values of a matrix")
+	values := oneOrMore("the values of a matrix", yamlfile.Item("the values of a matrix", false))
 	combos := yamlfile.List("matrix", yamlfile.Mapping("a combination of matrix", variableFault))
 	return yamlfile.Kind[*matrix]{
 		Decode: func(d *yamlfile.Decoder, n *yaml.Node) (*matrix, bool) {

@@ -227,6 +227,10 @@ func (r *resolver) agents(i *instance) {
 			r.errorf(a.pos, "the ssh agent has no id: write default or ID=PATH")
 			continue
 		}
+		if strings.Contains(s.ID, "/") {
+			r.errorf(a.pos, "%q is no id of an ssh agent: write ID=PATH", s.ID)
+			continue
+		}
 		for _, p := range paths {
 			if p.Value == "" {
 				r.errorf(a.pos, "ssh agent %s: a path is empty", s.ID)

@@ -76,7 +76,7 @@ type loader struct {
 }
 
 func newLoader() *loader {
-	return &loader{problems: problems{texts: map[string][]byte{}}, byPos: map[string]*file{}, read: readFile, glob: filepath.Glob}
+	return &loader{problems: problems{texts: map[string][]byte{}, rank: map[string]int{}}, byPos: map[string]*file{}, read: readFile, glob: filepath.Glob}
 }
 
 // maxFile is how long a file may be; yamlfile takes no longer ones either.
@@ -121,7 +121,7 @@ func (l *loader) load(opt Options) error {
 
 // add parses a file, and follows what it includes.
 func (l *loader) add(name, path string, text []byte) {
-	l.texts[name] = text
+	l.texts[name], l.rank[name] = text, len(l.files)
 	f, mistakes, ok := parse(name, text)
 	f.path, f.dir = path, filepath.Dir(path)
 	l.list = append(l.list, mistakes...)

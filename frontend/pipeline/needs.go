@@ -224,6 +224,9 @@ func (r *resolver) group(p *Plan, e *entity, chain []*entity) []string {
 	chain = append(chain, e)
 	var list []string
 	for _, m := range e.group {
+		if e.bad {
+			break // noted, and the items may not be what they were meant to be
+		}
 		list = append(list, r.members(p, e, m, chain)...)
 	}
 	list = unique(list)

@@ -1,7 +1,10 @@
 package pipeline
 
 import (
+	"cmp"
 	"fmt"
+	"math"
+	"slices"
 
 	"github.com/zlayer-dev/zlayer/frontend/yamlfile"
 	"github.com/zlayer-dev/zlayer/graph"
@@ -11,6 +14,7 @@ import (
 type problems struct {
 	list  []*graph.PosError
 	texts map[string][]byte
+	rank  map[string]int // of the files, by the names that positions use
 	// expanded counts the bytes of expanded texts; exhausted says that there are too many.
 	expanded  int
 	exhausted bool
@@ -28,4 +32,15 @@ func (p *problems) mistake(pos graph.Pos, err error) *graph.PosError {
 	return &graph.PosError{Pos: pos, Err: err, Source: p.texts[pos.File]}
 }
 
-func (p *problems) err() error { return yamlfile.Join(p.list) }
+// err joins the mistakes, file by file in the order in which they were read. What concerns options
+// comes last.
+func (p *problems) err() error {
+	rank := func(e *graph.PosError) int {
+		if n, ok := p.rank[e.Pos.File]; ok {
+			return n
+		}
+		return math.MaxInt
+	}
+	slices.SortStableFunc(p.list, func(a, b *graph.PosError) int { return cmp.Compare(rank(a), rank(b)) })
+	return yamlfile.Join(p.list)
+}

@@ -231,6 +231,9 @@ func (r *resolver) variantName(e *entity, combo []yamlfile.Pair) (string, bool) 
 	name := e.name.Value
 	for _, p := range combo {
 		matrix[p.Key.Value] = p.Value.Value
+		if p.Value.Value == "" {
+			continue
+		}
 		name += "-" + strings.Map(func(c rune) rune {
 			if !strings.ContainsRune("._-", c) && (c >= 128 || !imageName.MatchString(string(c))) {
 				return '-'
@@ -269,7 +272,7 @@ func (r *resolver) combinations(e *entity) ([][]yamlfile.Pair, bool) {
 	out := [][]yamlfile.Pair{nil}
 	ok := true
 	for _, a := range m.axes {
-		values, good := s.list(a.values)
+		values, good := s.items(a.values)
 		switch {
 		case !good:
 			ok = false

@@ -60,7 +60,7 @@ func templateTable() *yamlfile.Table[template] {
 }
 
 func defaultsTable() *yamlfile.Table[fields] {
-	return &yamlfile.Table[fields]{What: "the defaults", Place: func(f *fields, pos graph.Pos) { f.pos = pos },
+	return &yamlfile.Table[fields]{What: "the section defaults", Place: func(f *fields, pos graph.Pos) { f.pos = pos },
 		Members: fieldMembers(func(f *fields) *fields { return f })}
 }
 
@@ -139,7 +139,7 @@ func variableTable() *yamlfile.Table[variable] {
 }
 
 func cacheTable() *yamlfile.Table[cache] {
-	return &yamlfile.Table[cache]{What: "the cache", Place: func(c *cache, pos graph.Pos) { c.pos = pos }, Members: []yamlfile.Member[cache]{
+	return &yamlfile.Table[cache]{What: "the section cache", Place: func(c *cache, pos graph.Pos) { c.pos = pos }, Members: []yamlfile.Member[cache]{
 		yamlfile.Must(yamlfile.Key("type", word("type", oneOf("memory", "persistent", "s3", "registry")), func(c *cache) **text { return &c.typ },
 			"memory, persistent (a directory), s3 or registry.")),
 		yamlfile.Key("path", word("path", rule{}), func(c *cache) **text { return &c.path }, "Directory of a persistent cache, relative to the pipeline file; zlayer's own by default."),
@@ -152,7 +152,7 @@ func cacheTable() *yamlfile.Table[cache] {
 }
 
 func pushTable() *yamlfile.Table[push] {
-	return &yamlfile.Table[push]{What: "push", Place: func(p *push, pos graph.Pos) { p.pos = pos }, Members: []yamlfile.Member[push]{
+	return &yamlfile.Table[push]{What: "the section push", Place: func(p *push, pos graph.Pos) { p.pos = pos }, Members: []yamlfile.Member[push]{
 		yamlfile.Key("after_all", word("after_all", boolean()), func(p *push) **text { return &p.afterAll },
 			"Push all images with tags, and none unless all were built."),
 	}}

@@ -75,6 +75,7 @@ func (d *Decoder) oneLine(s String, what string) bool {
 	return false
 }
 
+// EncodeText writes an optional text.
 func EncodeText(s *String) *yaml.Node {
 	if s == nil {
 		return nil

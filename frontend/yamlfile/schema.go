@@ -49,6 +49,9 @@ func hoist(v any, defs Schema) any {
 		}
 		if title, ok := out["title"].(string); ok {
 			name := title[strings.LastIndexByte(title, ' ')+1:]
+			if other, ok := defs[name].(Schema); ok && other["title"] != title {
+				panic("yamlfile: two tables are called " + name)
+			}
 			defs[name] = out
 			return Schema{"$ref": "#/$defs/" + name}
 		}
