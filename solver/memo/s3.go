@@ -180,6 +180,8 @@ func (s *S3) Delete(ctx context.Context, key digest.Digest) error {
 }
 
 func (s *S3) remove(ctx context.Context, api *s3.Client, object string) error {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout()*slower)
+	defer cancel()
 	_, err := api.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &s.Config.Bucket, Key: &object})
 	return err
 }
@@ -230,7 +232,7 @@ func (s *S3) items(ctx context.Context) ([]item, error) {
 	pages := s3.NewListObjectsV2Paginator(api, &s3.ListObjectsV2Input{Bucket: &s.Config.Bucket, Prefix: aws.String(s.Config.Prefix + "v1/")})
 	var items []item
 	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
+		page, err := s.page(ctx, pages)
 		if err != nil {
 			return items, s.trouble("listing", err)
 		}
@@ -243,6 +245,12 @@ func (s *S3) items(ctx context.Context) ([]item, error) {
 		}
 	}
 	return items, nil
+}
+
+func (s *S3) page(ctx context.Context, pages *s3.ListObjectsV2Paginator) (*s3.ListObjectsV2Output, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout()*slower)
+	defer cancel()
+	return pages.NextPage(ctx)
 }
 
 // client gives the client. Credentials and region are looked for when the first

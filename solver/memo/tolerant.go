@@ -43,7 +43,7 @@ func (t *tolerant) Get(ctx context.Context, key digest.Digest) (*Record, error) 
 	if err = t.judge(ctx, err, &t.reads); err != nil {
 		return nil, err
 	}
-	if r == nil { // trouble
+	if r == nil {
 		return nil, absent(key)
 	}
 	return r, nil
@@ -97,7 +97,7 @@ func (t *tolerant) judge(ctx context.Context, err error, failures *int) error {
 		return err
 	}
 	if first := t.note(err, failures); first && t.warn != nil {
-		t.warn(fmt.Errorf("going on without it: %w", err))
+		t.warn(fmt.Errorf("%w; going on without it", err))
 	}
 	return nil
 }

@@ -44,7 +44,7 @@ func Unavailable(t *testing.T, open func(t *testing.T, addr string, timeout time
 	t.Run("HangingHalfway", func(t *testing.T) {
 		addr, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Length", "1000")
-			w.Write([]byte("zlayer-memo 1 "))
+			_, _ = w.Write([]byte("zlayer-memo 1 "))
 			w.(http.Flusher).Flush()
 			<-r.Context().Done()
 		})
