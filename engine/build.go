@@ -138,7 +138,7 @@ func (j *job) solve(ctx context.Context, c *client.Client, touched func()) (*Res
 	for _, w := range slices.Concat(j.warnings, j.run.told()) {
 		sink(solver.Event{Kind: solver.Warning, Time: time.Now(), Warning: &solver.WarningInfo{Level: 1, Short: w}})
 	}
-	tracker := &solver.Tracker{Events: sink}
+	tracker := &solver.Tracker{Events: sink, Build: j.name}
 	var buildErr error
 	g, err := j.prepared(c)
 	if err != nil {

@@ -330,13 +330,14 @@ func filesDigest(ctx context.Context, trees *source.Trees, w *wanted) (kind stri
 // remember records what a build has delivered. Trouble with the memo is no trouble
 // of the build: it is told as a warning.
 func (j *job) remember(ctx context.Context, k *keys, res *Result) {
-	if k == nil || k.base == "" {
-		return
+	if changed, err := j.changedSince(ctx); err == nil && len(changed) == 0 {
+		j.write(ctx, k, res)
 	}
-	if changed, err := j.changedSince(ctx); err != nil || len(changed) > 0 {
-		return
-	}
-	if !j.sameBuild(ctx, k, res) {
+}
+
+// write records what a build has delivered that has read what is there now.
+func (j *job) write(ctx context.Context, k *keys, res *Result) {
+	if k == nil || k.base == "" || !j.sameBuild(ctx, k, res) {
 		return
 	}
 	desc, err := res.descriptor()

@@ -112,6 +112,8 @@ type Request struct {
 	// Push pushes the tags; Load loads the image into the local docker.
 	Push bool
 	Load bool
+	// pushLater: the image is pushed when all others have been built.
+	pushLater bool
 
 	// Jobs limits how many stages are built at once; 0 leaves it to the daemon.
 	Jobs int
