@@ -14,7 +14,11 @@ TESTFLAGS ?=
 FUZZTIME ?= 30s
 BENCH ?= .
 
-.PHONY: all build demo test race lint fuzz bench embed-runc release clean
+# what "make frontend-image" calls the image, and what zlayer is told beside: --push, ...
+FRONTEND_IMAGE ?= zlayer/frontend:1
+FRONTEND_FLAGS ?=
+
+.PHONY: all build frontend-image demo test race lint fuzz bench embed-runc release clean
 
 all: lint test
 
@@ -26,6 +30,12 @@ build:
 # a static bin/zlayer that brings its own runc
 release: embed-runc
 	$(GO_BUILD) -trimpath -tags embedrunc -o bin/zlayer ./cmd/zlayer
+
+# the image for "# syntax=" lines, with which plain docker builds ZImagefiles
+frontend-image: build
+	mkdir -p bin/frontend
+	GOOS=linux $(GO_BUILD) -o bin/frontend/zlayer ./cmd/zlayer
+	bin/zlayer build -f scripts/frontend.Dockerfile -t $(FRONTEND_IMAGE) $(FRONTEND_FLAGS) bin/frontend
 
 embed-runc: engine/daemon/runc.gz
 engine/daemon/runc.gz: scripts/embed-runc

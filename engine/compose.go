@@ -356,31 +356,41 @@ func (c *composer) compile(ctx context.Context, u unit, chain []link, done *comp
 func (c *composer) inheritedArgs() map[string]string {
 	args := map[string]string{}
 	for k, v := range c.job.req.BuildArgs {
-		if k == "SOURCE_DATE_EPOCH" || strings.HasPrefix(k, "BUILDKIT_") {
+		if howToBuild(k) {
 			args[k] = v
 		}
 	}
 	return args
 }
 
-// attrs are the frontend attributes of a nested build: what the outermost build
-// was told about how to build, and nothing about what.
+// howToBuild reports whether a build argument is about builds rather than one file's.
+func howToBuild(arg string) bool {
+	return arg == "SOURCE_DATE_EPOCH" || strings.HasPrefix(arg, "BUILDKIT_")
+}
+
+// attrs are the frontend attributes of a nested build.
 func (c *composer) attrs(u unit) map[string]string {
-	if u.job != nil {
-		attrs := maps.Clone(u.job.attrs)
-		maps.DeleteFunc(attrs, func(k, _ string) bool { return strings.HasPrefix(k, "attest:") })
-		if delete(attrs, "platform"); u.platform != "" {
-			attrs["platform"] = u.platform
-		}
-		return attrs
+	if u.job == nil {
+		return nestedAttrs(u, c.job.attrs)
 	}
+	attrs := maps.Clone(u.job.attrs)
+	maps.DeleteFunc(attrs, func(k, _ string) bool { return strings.HasPrefix(k, "attest:") })
+	if delete(attrs, "platform"); u.platform != "" {
+		attrs["platform"] = u.platform
+	}
+	return attrs
+}
+
+// nestedAttrs are the frontend attributes of a nested build: what the outermost
+// build was told about how to build, and nothing about what.
+func nestedAttrs(u unit, outer map[string]string) map[string]string {
 	attrs := map[string]string{"filename": filepath.Base(u.file)}
 	for _, k := range []string{"image-resolve-mode", "force-network-mode", "add-hosts", "shm-size", "ulimit", "cgroup-parent"} {
-		if v, ok := c.job.attrs[k]; ok {
+		if v, ok := outer[k]; ok {
 			attrs[k] = v
 		}
 	}
-	if v, ok := c.job.attrs["no-cache"]; ok && v == "" {
+	if v, ok := outer["no-cache"]; ok && v == "" {
 		attrs["no-cache"] = ""
 	}
 	if u.target != "" {

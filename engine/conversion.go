@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/moby/buildkit/client/llb/sourceresolver"
+	gwclient "github.com/moby/buildkit/frontend/gateway/client"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/zlayer-dev/zlayer/frontend"
@@ -95,6 +96,19 @@ func (c *conversion) imageWorkdir(ctx context.Context, ref string) (string, bool
 	if err != nil {
 		return "", false
 	}
+	return configWorkdir(config)
+}
+
+// workdirOf is the working directory of the image ref.
+func workdirOf(ctx context.Context, c gwclient.Client, ref, mode string) (string, bool) {
+	_, _, config, err := c.ResolveImageConfig(ctx, ref, sourceresolver.Opt{ImageOpt: &sourceresolver.ResolveImageOpt{ResolveMode: mode}})
+	if err != nil {
+		return "", false
+	}
+	return configWorkdir(config)
+}
+
+func configWorkdir(config []byte) (string, bool) {
 	var img ocispecs.Image
 	if json.Unmarshal(config, &img) != nil {
 		return "", false

@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"github.com/zlayer-dev/zlayer/frontend/runtimes"
@@ -58,23 +59,29 @@ func asInput(err error) error {
 // overlay is the Dockerfile of a ZImagefile that names a runtime.
 func (c *conversion) overlay(f *zimage.File, opt zimage.Options) (*zimage.Dockerfile, error) {
 	pos := f.Runtime.Pos
-	r, err := runtimes.Get(f.Runtime.Value)
-	if err != nil {
-		return nil, c.at(pos, c, err)
-	}
 	if c.unit.dir == "" {
 		return nil, c.at(pos, c, errors.New("a runtime needs a build context that is a directory: its template depends on what is there"))
 	}
-	t, err := runtimes.Render(r, os.DirFS(c.unit.dir))
+	return overlayRuntime(f, os.DirFS(c.unit.dir), opt, func(err error) error { return c.at(pos, c, err) })
+}
+
+// overlayRuntime is the Dockerfile of a ZImagefile that names a runtime, for the
+// project in dir; at places errors.
+func overlayRuntime(f *zimage.File, dir fs.FS, opt zimage.Options, at func(error) error) (*zimage.Dockerfile, error) {
+	r, err := runtimes.Get(f.Runtime.Value)
 	if err != nil {
-		return nil, c.at(pos, c, err)
+		return nil, at(err)
+	}
+	t, err := runtimes.Render(r, dir)
+	if err != nil {
+		return nil, at(err)
 	}
 	d, err := zimage.Overlay(f, t.Dockerfile, opt)
 	if err != nil {
 		return nil, err
 	}
 	for _, n := range t.Notes {
-		d.Warnings = append(d.Warnings, &graph.PosError{Pos: pos, Err: errors.New(n)})
+		d.Warnings = append(d.Warnings, &graph.PosError{Pos: f.Runtime.Pos, Err: errors.New(n)})
 	}
 	return d, nil
 }

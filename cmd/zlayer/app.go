@@ -23,6 +23,8 @@ type app struct {
 	open func(context.Context, engine.Config) (builder, error)
 	// daemon controls the background daemon.
 	daemon daemonControl
+	// serve serves the BuildKit that runs this process as a frontend.
+	serve func(context.Context) error
 
 	globals globals
 	// started: flags and arguments were in order and the command itself runs.
@@ -45,6 +47,7 @@ func newApp() *app {
 		lookup: os.LookupEnv,
 		open:   func(ctx context.Context, c engine.Config) (builder, error) { return engine.Open(ctx, c) },
 		daemon: backgroundDaemon{},
+		serve:  engine.ServeFrontend,
 	}
 }
 

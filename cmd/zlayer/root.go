@@ -28,7 +28,7 @@ build; 2 a mistake on the command line or in a build file; 130 interrupted.`,
 		newBuild(a),
 		newImages(a), newInspect(a), newTag(a), newRemove(a), newSave(a), newLoad(a), newPush(a), newGC(a),
 		newConvert(a), newFmt(a), newRuntimes(a), newInit(a),
-		newPrune(a), newDaemon(a), newVersion(a),
+		newPrune(a), newDaemon(a), newFrontend(a), newVersion(a),
 	)
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)

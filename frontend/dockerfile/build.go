@@ -71,6 +71,10 @@ type Options struct {
 	// Local renames local sources, so that builds of several directories can share
 	// a session; nil keeps the names.
 	Local func(name string) string
+	// Subdir makes a directory of the local build context the build context; the
+	// client reads build file and ignore file from there (see frontend.Subdir). Empty
+	// is the whole.
+	Subdir string
 }
 
 // Reference is a name in FROM, COPY --from or RUN --mount=from that is no stage of

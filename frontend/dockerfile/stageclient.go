@@ -1,14 +1,19 @@
 package dockerfile
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"strings"
 
 	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/frontend/dockerui"
 	"github.com/moby/buildkit/solver/pb"
+	digest "github.com/opencontainers/go-digest"
+
+	"github.com/zlayer-dev/zlayer/frontend"
 )
 
 // stageClient is the gateway as a single stage sees it: local directories are
@@ -32,20 +37,19 @@ const (
 // whole is def.
 func (c *compiler) stageClient(ctx context.Context, def *pb.Definition) (*stageClient, error) {
 	sc := &stageClient{inputClient: inputClient{Client: c.client, opts: maps.Clone(c.opts), inputs: map[string]llb.State{}}}
-	locals, err := localStates(def, c.Local)
+	locals, err := c.localStates(def)
 	if err != nil {
 		return nil, err
 	}
+	sc.renamed = (c.Local != nil || c.Subdir != "") && len(locals) > 0
 	main, ok := locals[contextInput]
 	if !ok {
-		// A remote context, an input, or one that nothing reads.
-		st, err := c.ui.MainContext(ctx)
-		if err != nil {
+		// A remote context, an input, one that nothing reads, or the very source of a
+		// nested build.
+		if main, err = c.mainContext(ctx); err != nil {
 			return nil, err
 		}
-		main = *st
 	}
-	sc.renamed = c.Local != nil && len(locals) > 0
 	sc.inputs[contextInput] = main
 	for _, k := range []string{contextInput, c.opts["contextkey"], "contextkey", "contextsubdir"} {
 		delete(sc.opts, k)
@@ -64,12 +68,58 @@ func (c *compiler) stageClient(ctx context.Context, def *pb.Definition) (*stageC
 	return sc, err
 }
 
-// localStates rebuilds the local sources of a definition, by name; the states may
-// have another name. A name that occurs with different attributes is left out:
+// mainContext is the whole build context.
+func (c *compiler) mainContext(ctx context.Context) (llb.State, error) {
+	st, err := c.ui.MainContext(ctx)
+	if err != nil || c.Subdir == "" {
+		return *cmp.Or(st, &llb.State{}), err
+	}
+	def, err := c.marshal(ctx, *st)
+	if err != nil {
+		return llb.State{}, err
+	}
+	locals, err := localStates(def, c.Options, nil)
+	if err != nil {
+		return llb.State{}, err
+	}
+	main, ok := locals[contextInput]
+	if !ok {
+		return llb.State{}, fmt.Errorf("directory %s of a build context that is not local cannot be read", c.Subdir)
+	}
+	return main, nil
+}
+
+// localStates rebuilds the local sources of a definition but for those of nested builds.
+func (c *compiler) localStates(def *pb.Definition) (map[string]llb.State, error) {
+	theirs := map[digest.Digest]bool{}
+	for _, s := range c.nested {
+		if s == nil || s.Definition == nil {
+			continue
+		}
+		for _, dt := range s.Definition.Def {
+			theirs[digest.FromBytes(dt)] = true
+		}
+	}
+	return localStates(def, c.Options, theirs)
+}
+
+// scope makes a directory of a state a state of its own.
+func scope(st llb.State, dir string) llb.State {
+	return llb.Scratch().File(
+		llb.Copy(st, dir, "/", &llb.CopyInfo{CopyDirContentsOnly: true}),
+		dockerui.WithInternalName("load build context "+dir))
+}
+
+// localStates rebuilds the local sources of a definition, by name, without those in
+// skip; the states may have another name, and that of the build context may be
+// limited to a directory. A name that occurs with different attributes is left out:
 // there is no one state for it.
-func localStates(def *pb.Definition, rename func(string) string) (map[string]llb.State, error) {
+func localStates(def *pb.Definition, o Options, skip map[digest.Digest]bool) (map[string]llb.State, error) {
 	states, seen := map[string]llb.State{}, map[string]bool{}
 	for _, dt := range def.Def {
+		if len(skip) > 0 && skip[digest.FromBytes(dt)] {
+			continue
+		}
 		var op pb.Op
 		if err := op.UnmarshalVT(dt); err != nil {
 			return nil, err
@@ -87,11 +137,17 @@ func localStates(def *pb.Definition, rename func(string) string) (map[string]llb
 			continue
 		}
 		seen[name] = true
-		as := name
-		if rename != nil {
-			as = rename(name)
+		as, dir := name, ""
+		if o.Local != nil {
+			as = o.Local(name)
 		}
-		if st, ok := localState(as, src.Attrs, op.Platform); ok {
+		if name == contextInput {
+			dir = o.Subdir
+		}
+		if st, ok := localState(as, dir, src.Attrs, op.Platform); ok {
+			if dir != "" {
+				st = scope(st, dir)
+			}
 			states[name] = st
 		}
 	}
@@ -99,9 +155,11 @@ func localStates(def *pb.Definition, rename func(string) string) (map[string]llb
 }
 
 // localState makes the state that marshals to a local source with these
-// attributes; ok is false when there is an attribute it cannot express.
-func localState(name string, attrs map[string]string, platform *pb.Platform) (llb.State, bool) {
+// attributes, whose paths are relative to dir; ok is false when there is an attribute
+// it cannot express.
+func localState(name, dir string, attrs map[string]string, platform *pb.Platform) (llb.State, bool) {
 	var opts []llb.LocalOption
+	followed := false
 	for k, v := range attrs {
 		switch k {
 		case pb.AttrLocalSessionID:
@@ -115,10 +173,14 @@ func localState(name string, attrs map[string]string, platform *pb.Platform) (ll
 			if json.Unmarshal([]byte(v), &list) != nil {
 				return llb.State{}, false
 			}
+			for i, p := range list {
+				list[i] = frontend.InDir(dir, p)
+			}
 			switch k {
 			case pb.AttrIncludePatterns:
 				opts = append(opts, llb.IncludePatterns(list))
 			case pb.AttrFollowPaths:
+				followed = true
 				opts = append(opts, llb.FollowPaths(list))
 			default:
 				opts = append(opts, llb.ExcludePatterns(list))
@@ -128,6 +190,9 @@ func localState(name string, attrs map[string]string, platform *pb.Platform) (ll
 		default:
 			return llb.State{}, false
 		}
+	}
+	if dir != "" && !followed {
+		opts = append(opts, llb.FollowPaths([]string{frontend.InDir(dir, ".")}))
 	}
 	if platform != nil {
 		opts = append(opts, llb.Platform(platform.Spec()))

@@ -65,11 +65,19 @@ func looksLikeOne(head []byte) bool {
 // called ZImagefile.SUFFIX. It is "" if there is none, also if there is no such directory. Several
 // candidates are an error that lists them.
 func Find(dir string) (string, error) {
-	path := filepath.Join(dir, FileName)
-	if info, err := os.Stat(path); err == nil && !info.IsDir() {
-		return path, nil
+	name, err := FindIn(os.DirFS(dir), dir)
+	if name == "" || err != nil {
+		return "", err
 	}
-	entries, err := os.ReadDir(dir)
+	return filepath.Join(dir, name), nil
+}
+
+// FindIn is [Find] for a file system, of which it returns a name; shown is what errors call it.
+func FindIn(dir fs.FS, shown string) (string, error) {
+	if info, err := fs.Stat(dir, FileName); err == nil && !info.IsDir() {
+		return FileName, nil
+	}
+	entries, err := fs.ReadDir(dir, ".")
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}
@@ -86,8 +94,8 @@ func Find(dir string) (string, error) {
 	case 0:
 		return "", nil
 	case 1:
-		return filepath.Join(dir, found[0]), nil
+		return found[0], nil
 	}
 	slices.Sort(found)
-	return "", fmt.Errorf("%s has several ZImagefiles (%s): say which one with --file", dir, strings.Join(found, ", "))
+	return "", fmt.Errorf("%s has several ZImagefiles (%s): say which one with --file", shown, strings.Join(found, ", "))
 }
