@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/containerd/containerd/v2/core/content"
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	gwclient "github.com/moby/buildkit/frontend/gateway/client"
@@ -140,7 +141,7 @@ func (j *job) solve(ctx context.Context, c *client.Client, touched func()) (*Res
 	}
 	tracker := &solver.Tracker{Events: sink, Build: j.name}
 	var buildErr error
-	g, err := j.prepared(c)
+	g, err := j.prepared(ctx, c)
 	if err != nil {
 		return res, err
 	}
@@ -193,6 +194,7 @@ func (j *job) solve(ctx context.Context, c *client.Client, touched func()) (*Res
 		return res, err
 	}
 	res.fill(resp.ExporterResponse, j.outputs)
+	j.noteBuilt(res)
 	return res, nil
 }
 
@@ -233,11 +235,17 @@ func (j *job) setCompiled(k *keys) {
 
 // prepared is the graph for the daemon of c where it was compiled already; nil where
 // that is left to the build function.
-func (j *job) prepared(c *client.Client) (*graph.Graph, error) {
+func (j *job) prepared(ctx context.Context, c *client.Client) (*graph.Graph, error) {
 	if j.known == nil {
 		return nil, nil
 	}
 	j.run.sources.addStores(j.layouts)
+	if s, err := j.engine.Store(); err == nil {
+		j.run.sources.addStores(map[string]content.Store{storeID: s.Content()})
+	}
+	if j.builtBy = j.run.builtBy(ctx, c); j.builtBy != nil {
+		j.taken = j.substitutes(ctx)
+	}
 	sess, err := j.run.sources.session(c, j.engine.clientKey())
 	if err != nil {
 		return nil, err

@@ -10,6 +10,8 @@ import (
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/session"
+	digest "github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/zlayer-dev/zlayer/graph"
 	"github.com/zlayer-dev/zlayer/source"
@@ -56,6 +58,10 @@ type job struct {
 	// known is the graph as compiled without the daemon; nil where that was not to be had.
 	known    *graph.Graph
 	compiled *keys
+	// builtBy is what the daemon has built before; taken are the stages that it takes
+	// from the store instead, by their last operation.
+	builtBy *built
+	taken   map[digest.Digest]ocispecs.Descriptor
 	// warnings are what the user should know although it does not stop the build.
 	warnings []string
 	// once: a source can be read only once, so there is no second try.

@@ -375,6 +375,7 @@ func (j *job) write(ctx context.Context, k *keys, res *Result) {
 		}
 	}
 	j.rememberLast(k)
+	j.rememberStages(ctx, k, desc)
 }
 
 // sameBuild reports whether what the daemon has built is what the keys are of: a

@@ -54,6 +54,7 @@ func (e *Engine) Prune(ctx context.Context, o PruneOptions) (PruneReport, error)
 		<-counted
 		return err
 	})
+	e.forgetBuilt()
 	if err != nil {
 		return r, fmt.Errorf("pruning the build cache: %w", err)
 	}

@@ -38,6 +38,7 @@ type run struct {
 	normalize bool
 
 	mu        sync.Mutex
+	daemons   map[*client.Client]*built
 	resolvers map[resolverKey]*image.Resolver
 	locks     map[string]*lock.File
 	warnings  []string
@@ -86,6 +87,20 @@ func (r *run) told() []string {
 	w := r.warnings
 	r.warnings = nil
 	return w
+}
+
+// builtBy is what the daemon of a client has built, read once.
+func (r *run) builtBy(ctx context.Context, c *client.Client) *built {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if b, ok := r.daemons[c]; ok {
+		return b
+	}
+	if r.daemons == nil {
+		r.daemons = map[*client.Client]*built{}
+	}
+	r.daemons[c] = r.engine.builtBy(ctx, c)
+	return r.daemons[c]
 }
 
 // stateDir is where the engine keeps what it knows, "" if there is no such place.

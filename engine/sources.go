@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 
@@ -128,7 +129,15 @@ func rawName(name string) string {
 // the session's id and the present names of local directories in place of those it was
 // compiled with, and locked sources as they are locked.
 func (j *job) forDaemon(sess *session.Session) (*graph.Graph, error) {
-	return graph.Rewrite(j.known, func(_ digest.Digest, op *pb.Op) (bool, error) {
+	names := map[digest.Digest]string{}
+	for head, desc := range j.taken {
+		names[head] = "[internal] take " + j.stageNames(head) + " from the store, " + desc.Digest.Encoded()[:12]
+	}
+	return graph.Rewrite(j.known, func(was digest.Digest, op *pb.Op) (bool, error) {
+		if desc, ok := j.taken[was]; ok {
+			substitute(op, sess, desc)
+			return true, nil
+		}
 		src := op.GetSource()
 		if src == nil {
 			return false, nil
@@ -152,7 +161,18 @@ func (j *job) forDaemon(sess *session.Session) (*graph.Graph, error) {
 		changed := p.Ref != s.Ref || !maps.Equal(p.Attrs, s.Attrs)
 		src.Identifier, src.Attrs = p.Scheme+"://"+p.Ref, p.Attrs
 		return changed, nil
-	})
+	}, names)
+}
+
+// stageNames names the stages that end in an operation.
+func (j *job) stageNames(head digest.Digest) string {
+	var names []string
+	for _, s := range j.known.Stages() {
+		if s.Head == head && !slices.Contains(names, s.Name) {
+			names = append(names, s.Name)
+		}
+	}
+	return strings.Join(names, ", ")
 }
 
 // offerLocal offers a directory to the daemon and has the source name it.

@@ -17,9 +17,10 @@ type ChangeOp func(was digest.Digest, op *pb.Op) (bool, error)
 // Rewrite gives the graph in which every operation is what change has made of it:
 // names of local sources, sessions and what else is not known before a daemon is, or a
 // result that is taken from elsewhere. Each operation is changed once. What nothing
-// reads any more is left out. Names, positions and configs of stages stay.
-func Rewrite(g *Graph, change ChangeOp) (*Graph, error) {
-	r := &rewriter{change: change, ops: map[digest.Digest]rewritten{}, stages: map[digest.Digest]*Stage{}}
+// reads any more is left out. Names, positions and configs of stages stay; names gives
+// operations, by their digest before, another name for people, nil none.
+func Rewrite(g *Graph, change ChangeOp, names map[digest.Digest]string) (*Graph, error) {
+	r := &rewriter{change: change, names: names, ops: map[digest.Digest]rewritten{}, stages: map[digest.Digest]*Stage{}}
 	for _, s := range g.stages {
 		if err := r.stage(s); err != nil {
 			return nil, fmt.Errorf("rewriting stage %q: %w", s.Name, err)
@@ -34,6 +35,7 @@ func Rewrite(g *Graph, change ChangeOp) (*Graph, error) {
 
 type rewriter struct {
 	change ChangeOp
+	names  map[digest.Digest]string
 	ops    map[digest.Digest]rewritten
 	stages map[digest.Digest]*Stage
 }
@@ -93,7 +95,11 @@ func (r *rewriter) definition(def *pb.Definition) (*pb.Definition, error) {
 			continue
 		}
 		out.Def = append(out.Def, n.bytes)
-		if md := def.Metadata[string(d)]; md != nil {
+		md := def.Metadata[string(d)]
+		if name, ok := r.names[d]; ok {
+			md = &pb.OpMetadata{Description: map[string]string{"llb.customname": name}}
+		}
+		if md != nil {
 			out.Metadata[string(n.digest)] = md
 		}
 	}

@@ -37,7 +37,7 @@ func localGraph(t *testing.T, name string) *Graph {
 }
 
 func TestRewriteIsAsIfItHadBeenSoFromTheStart(t *testing.T) {
-	got, err := Rewrite(localGraph(t, "context"), rename("other"))
+	got, err := Rewrite(localGraph(t, "context"), rename("other"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +58,7 @@ func TestRewriteIsAsIfItHadBeenSoFromTheStart(t *testing.T) {
 
 func TestRewriteNothing(t *testing.T) {
 	g := localGraph(t, "context")
-	got, err := Rewrite(g, func(digest.Digest, *pb.Op) (bool, error) { return false, nil })
+	got, err := Rewrite(g, func(digest.Digest, *pb.Op) (bool, error) { return false, nil }, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +80,7 @@ func TestRewriteReplaces(t *testing.T) {
 		op.Op = &pb.Op_Source{Source: &pb.SourceOp{Identifier: "docker-image://" + pinned}}
 		op.Inputs = nil
 		return true, nil
-	})
+	}, map[digest.Digest]string{head: "taken"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,6 +92,9 @@ func TestRewriteReplaces(t *testing.T) {
 	if len(base.Sources) != 1 || base.Sources[0].Scheme != "docker-image" {
 		t.Errorf("the replaced stage reads %v", base.Sources)
 	}
+	if names := stepNames(base); len(names) != 1 || names[0] != "taken" {
+		t.Errorf("the replaced stage has steps %v", names)
+	}
 	if names := stepNames(out); len(names) != 1 || names[0] != "make" {
 		t.Errorf("the reader has steps %v", names)
 	}
@@ -99,7 +102,7 @@ func TestRewriteReplaces(t *testing.T) {
 
 func TestRewriteFails(t *testing.T) {
 	boom := errors.New("boom")
-	if _, err := Rewrite(localGraph(t, "context"), func(digest.Digest, *pb.Op) (bool, error) { return false, boom }); !errors.Is(err, boom) {
+	if _, err := Rewrite(localGraph(t, "context"), func(digest.Digest, *pb.Op) (bool, error) { return false, boom }, nil); !errors.Is(err, boom) {
 		t.Errorf("got %v", err)
 	}
 }
