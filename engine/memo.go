@@ -5,7 +5,6 @@ import (
 	"encoding/csv"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -72,9 +71,31 @@ func (w *wanted) key(base digest.Digest) digest.Digest {
 	for _, a := range placeAttrs {
 		delete(attrs, a)
 	}
-	h.String(string(w.Type))
+	// An image is the same one in the store, in an archive of its layout and in a
+	// registry, so what one output has made serves the others.
+	kind := string(w.Type)
+	if w.Type == OutputStore || w.Type == OutputOCI || w.Type == OutputImage {
+		kind = "image"
+	}
+	h.String(kind)
 	h.Map(attrs)
 	return h.Digest()
+}
+
+// fileKey is what the digest of an output's file or directory is filed under; "" for
+// outputs that are none. key is that of the output.
+func (w *wanted) fileKey(key digest.Digest) digest.Digest {
+	switch {
+	case w.cache != nil, w.Writer != nil, w.Dest == "":
+		return ""
+	case w.Type == OutputOCI || w.Type == OutputDocker || w.Type == OutputTar || w.Type == OutputLocal:
+		h := graph.NewHasher("zlayer.output.file.v1")
+		h.String(string(key))
+		h.String(string(w.Type))
+		h.Map(w.attrs)
+		return h.Digest()
+	}
+	return ""
 }
 
 // errMissed says that an output has to be built.
@@ -100,6 +121,10 @@ func (j *job) recall(ctx context.Context, k *keys) (*Result, error) {
 		rec, err := j.run.memo.Get(ctx, key)
 		if err != nil {
 			return nil, errMissed
+		}
+		if j.fileThere(ctx, w, key) {
+			records[i] = rec
+			continue
 		}
 		step, err := j.deliver(ctx, w, rec)
 		if err != nil {
@@ -163,24 +188,60 @@ func (j *job) deliver(ctx context.Context, w *wanted, rec *memo.Record) (func(co
 		return j.deliverPush(ctx, w, rec)
 	case OutputOCI, OutputDocker:
 		return j.deliverArchive(ctx, w, rec)
-	case OutputTar, OutputLocal:
-		if sameFiles(ctx, j.run.trees, w, rec) {
-			return nil, nil
-		}
 	}
 	return nil, errMissed
 }
 
+// fileThere reports whether the file or directory that an output makes is as an
+// earlier build of the same key has left it.
+func (j *job) fileThere(ctx context.Context, w *wanted, key digest.Digest) bool {
+	fk := w.fileKey(key)
+	if fk == "" {
+		return false
+	}
+	rec, err := j.run.memo.Get(ctx, fk)
+	if err != nil {
+		return false
+	}
+	kind, d, _ := filesDigest(ctx, j.trees, w)
+	return d != "" && kind == rec.Kind && d == rec.Digest
+}
+
+// rememberFile files what an output has left at its destination.
+func (j *job) rememberFile(ctx context.Context, trees *source.Trees, w *wanted, key digest.Digest) error {
+	fk := w.fileKey(key)
+	if fk == "" {
+		return nil
+	}
+	kind, d, size := filesDigest(ctx, trees, w)
+	if d == "" {
+		return nil
+	}
+	return j.run.memo.Put(ctx, &memo.Record{Key: fk, Kind: kind, Digest: d, Size: size, Tool: j.engine.cfg.Version, Created: time.Now()})
+}
+
 func (j *job) deliverStore(ctx context.Context, w *wanted, rec *memo.Record) (func(context.Context) error, error) {
 	s := j.outputs.store
-	if rec.Image == nil || s.Complete(ctx, *rec.Image) != nil {
+	if rec.Image == nil {
 		return nil, errMissed
 	}
-	desc := *rec.Image
-	if s.Named(desc, w.names...) {
+	desc, from := *rec.Image, ""
+	if s.Complete(ctx, desc) != nil {
+		var ok bool
+		if from, ok = j.fetchable(ctx, rec); !ok {
+			return nil, errMissed
+		}
+	} else if s.Named(desc, w.names...) {
 		return nil, nil
 	}
-	return func(ctx context.Context) error { return s.Import(ctx, desc, w.names...) }, nil
+	return func(ctx context.Context) error {
+		if from != "" {
+			if err := j.fetch(ctx, from, desc); err != nil {
+				return err
+			}
+		}
+		return s.Import(ctx, desc, w.names...)
+	}, nil
 }
 
 // hasImage reports whether the engine's own store has all of an image, under some
@@ -238,56 +299,60 @@ func (j *job) deliverPush(ctx context.Context, w *wanted, rec *memo.Record) (fun
 	}, nil
 }
 
-// deliverArchive looks for the archive, else writes it out of the store.
+// deliverArchive writes an archive out of the store.
 func (j *job) deliverArchive(ctx context.Context, w *wanted, rec *memo.Record) (func(context.Context) error, error) {
-	if sameFiles(ctx, j.run.trees, w, rec) {
-		return nil, nil
-	}
-	refs := w.names
-	if w.attrs["tar"] == "false" || rec.Image == nil || !j.hasImage(ctx, *rec.Image, refs...) {
+	s, err := j.engine.Store()
+	if err != nil || w.attrs["tar"] == "false" || rec.Image == nil {
 		return nil, errMissed
 	}
-	if len(refs) == 0 {
-		refs = []string{rec.Image.Digest.String()}
-	}
-	format := store.FormatOCI
-	if w.Type == OutputDocker {
-		format = store.FormatDocker
+	from := ""
+	if s.Complete(ctx, *rec.Image) != nil {
+		var ok bool
+		if from, ok = j.fetchable(ctx, rec); !ok {
+			return nil, errMissed
+		}
 	}
 	return func(ctx context.Context) error {
-		s, err := j.engine.Store()
-		if err != nil {
-			return err
-		}
-		out := io.Writer(w.Writer)
-		if w.Writer == nil {
-			fw := &fileWriter{dest: w.Dest}
-			if err := fw.open(); err != nil {
+		if from != "" {
+			if err := j.fetch(ctx, from, *rec.Image); err != nil {
 				return err
 			}
-			defer fw.discard()
-			if err := s.Save(ctx, fw, refs, store.SaveOptions{Format: format}); err != nil {
-				return err
-			}
-			return fw.commit()
 		}
-		if err := s.Save(ctx, out, refs, store.SaveOptions{Format: format}); err != nil {
+		if err := saveTo(ctx, s, w, *rec.Image); err != nil {
 			return err
 		}
-		if err := w.Writer.Close(); err != nil {
-			return err
-		}
-		if f, ok := w.Writer.(interface{ Finish() error }); ok {
-			return f.Finish()
-		}
-		return nil
+		trees := j.run.openTrees()
+		defer trees.Close()
+		return j.rememberFile(ctx, trees, w, rec.Key)
 	}, nil
 }
 
-// sameFiles reports whether a file or directory is as a build has left it.
-func sameFiles(ctx context.Context, trees *source.Trees, w *wanted, rec *memo.Record) bool {
-	kind, d, _ := filesDigest(ctx, trees, w)
-	return d != "" && kind == rec.Kind && d == rec.Digest
+// saveTo writes an image of the store to where an output wants its archive.
+func saveTo(ctx context.Context, s *store.Store, w *wanted, desc ocispecs.Descriptor) error {
+	o := store.SaveOptions{Format: store.FormatOCI}
+	if w.Type == OutputDocker {
+		o.Format = store.FormatDocker
+	}
+	if w.Writer == nil {
+		f := &fileWriter{dest: w.Dest}
+		if err := f.open(); err != nil {
+			return err
+		}
+		if err := s.SaveImage(ctx, f, desc, w.names, o); err != nil {
+			return errors.Join(err, f.discard())
+		}
+		return f.commit()
+	}
+	if err := s.SaveImage(ctx, w.Writer, desc, w.names, o); err != nil {
+		return err
+	}
+	if err := w.Writer.Close(); err != nil {
+		return err
+	}
+	if f, ok := w.Writer.(interface{ Finish() error }); ok {
+		return f.Finish()
+	}
+	return nil
 }
 
 // filesDigest is what is at an output's destination; "" if there is nothing, or
@@ -361,15 +426,15 @@ func (j *job) write(ctx context.Context, k *keys, res *Result) {
 		if desc.Digest != "" && w.cache == nil && w.Type != OutputCacheOnly {
 			rec.Kind, rec.Image = memo.KindImage, descriptorOf(desc)
 		}
-		if w.cache == nil {
-			if kind, d, size := filesDigest(ctx, trees, w); d != "" {
-				rec.Kind, rec.Digest, rec.Size = kind, d, size
-			} else if w.Type == OutputTar || w.Type == OutputLocal {
-				continue // nothing that a later build could look for
-			}
+		if w.Type == OutputTar || w.Type == OutputLocal {
+			rec.Kind, rec.Image = memo.KindNone, nil
 		}
 		rec.Parts, parts = parts, nil
-		if err := j.run.memo.Put(ctx, rec); err != nil {
+		err := j.run.memo.Put(ctx, rec)
+		if err == nil {
+			err = j.rememberFile(ctx, trees, w, key)
+		}
+		if err != nil {
 			j.run.warn(fmt.Errorf("remembering the build: %w", err))
 			return
 		}

@@ -43,8 +43,8 @@ func (s *Store) Named(desc ocispecs.Descriptor, names ...string) bool {
 	return len(normal) > 0 || entries.digests[desc.Digest]
 }
 
-// indexEntries is what the index says, for many questions about one state of it.
-type indexEntries struct {
+// indexNames is what the index says, for many questions about one state of it.
+type indexNames struct {
 	byName  map[string]digest.Digest
 	digests map[digest.Digest]bool
 }
@@ -54,26 +54,26 @@ type indexEntries struct {
 type indexCache struct {
 	mu      sync.Mutex
 	file    fs.FileInfo
-	entries indexEntries
+	entries indexNames
 }
 
 // entries reads the index unless it is the one that was read last.
-func (s *Store) entries() (indexEntries, error) {
+func (s *Store) entries() (indexNames, error) {
 	c := &s.known
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	fi, err := os.Stat(s.path(ocispecs.ImageIndexFile))
 	if err != nil {
-		return indexEntries{}, err
+		return indexNames{}, err
 	}
 	if c.file != nil && os.SameFile(fi, c.file) && fi.ModTime().Equal(c.file.ModTime()) && fi.Size() == c.file.Size() {
 		return c.entries, nil
 	}
 	idx, err := s.readIndex()
 	if err != nil {
-		return indexEntries{}, err
+		return indexNames{}, err
 	}
-	e := indexEntries{byName: make(map[string]digest.Digest, len(idx.Manifests)), digests: make(map[digest.Digest]bool, len(idx.Manifests))}
+	e := indexNames{byName: make(map[string]digest.Digest, len(idx.Manifests)), digests: make(map[digest.Digest]bool, len(idx.Manifests))}
 	for _, m := range idx.Manifests {
 		e.digests[m.Digest] = true
 		if n := entryName(m); n != "" {
