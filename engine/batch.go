@@ -33,6 +33,9 @@ type BatchRequest struct {
 	FailFast bool
 	// PushAfterAll pushes nothing unless everything was built, and then everything.
 	PushAfterAll bool
+	// Memo is where results are looked up and remembered, in the form of [Config.Memo];
+	// empty is that.
+	Memo []string
 	// Events receives the course of all builds, each with the name of its build.
 	Events solver.Sink
 }
@@ -55,6 +58,9 @@ type BatchBuild struct {
 	Aside bool
 	// At is where it is declared, for errors.
 	At graph.Pos
+
+	// broken is why it cannot be done; it matters only when another is based on it.
+	broken error
 }
 
 // BatchState says how one of several builds ended.
@@ -112,7 +118,7 @@ func (e *Engine) BuildAll(ctx context.Context, req BatchRequest) (*BatchResult, 
 	if len(req.Builds) == 0 {
 		return nil, inputErrorf("there is nothing to build")
 	}
-	r, err := e.newRun(req.Builds[0].Request)
+	r, err := e.newRunWith(req.Builds[0].Request, req.Memo)
 	if err != nil {
 		return nil, err
 	}
@@ -268,7 +274,16 @@ func (b *batch) prepareImage(i *member) error {
 	if i.build.Aside {
 		prepare = b.run.prepareCall
 	}
-	j, err := prepare(req)
+	var j *job
+	err := i.build.broken
+	if err == nil {
+		j, err = prepare(req)
+	}
+	if err != nil && i.build.Aside {
+		// Whoever is based on it hears of it.
+		j = b.run.newJob(req)
+		j.broken, err = i.locate(err), nil
+	}
 	if err != nil {
 		return err
 	}

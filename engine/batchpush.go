@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"golang.org/x/sync/errgroup"
@@ -46,7 +47,7 @@ func (b *batch) pushAll(ctx context.Context) error {
 		}
 		eg.Go(func() error {
 			if err := i.push(ctx); err != nil {
-				errs[n] = i.locate(err)
+				errs[n] = fmt.Errorf("%s: %w", i.Name, err)
 				i.fail(err)
 			}
 			return nil

@@ -198,7 +198,7 @@ func (c *composer) nestedUnit(u unit, conv *conversion, ref dockerfile.Reference
 		platform := n.platform
 		n = p.outermost()
 		n.platform = platform
-		return n, true, nil
+		return n, true, c.at(ref.Pos, conv, p.broken)
 	} else {
 		return unit{}, false, nil
 	}
@@ -312,6 +312,7 @@ func (c *composer) once(ctx context.Context, u unit, chain []link) (*graph.Stage
 func (c *composer) attrsKey(u unit) string {
 	h := graph.NewHasher("zlayer.unit.attrs.v1")
 	h.Map(c.attrs(u))
+	h.Map(c.job.req.Vars)
 	return string(h.Digest())
 }
 

@@ -47,7 +47,7 @@ func (c *conversion) convert(ctx context.Context, target string, text []byte) (*
 	if !zimage.IsZImagefile(filepath.Base(c.unit.file), text) {
 		return nil, nil
 	}
-	f, err := zimage.Parse(c.shown, text)
+	f, err := zimage.ParseVars(c.shown, text, c.job.req.Vars)
 	if err != nil {
 		return nil, err
 	}

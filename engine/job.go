@@ -27,6 +27,8 @@ type job struct {
 	name string
 	// images are named contexts that are other builds of the call, by normal name.
 	images map[string]*job
+	// broken is why the build cannot be done, should another be based on it; nil mostly.
+	broken error
 	// trees are the run's local directories.
 	trees *source.Trees
 	req   Request

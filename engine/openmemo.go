@@ -9,10 +9,13 @@ import (
 // defaultMemo is the memo when none is asked for.
 const defaultMemo = "local"
 
-// openMemo gives the memo of the configuration. Nothing is contacted before it is
+// openMemo gives the memo that spec describes in the form of the flag --memo; empty is
+// that of the configuration. Nothing is contacted before it is
 // asked for something; trouble with it goes to warn.
-func (e *Engine) openMemo(warn func(error)) (memo.Store, error) {
-	spec := e.cfg.Memo
+func (e *Engine) openMemo(spec []string, warn func(error)) (memo.Store, error) {
+	if len(spec) == 0 {
+		spec = e.cfg.Memo
+	}
 	if len(spec) == 0 {
 		spec = []string{defaultMemo}
 	}

@@ -37,6 +37,9 @@ type Request struct {
 	Platforms []string
 	// BuildArgs are the values of ARG instructions.
 	BuildArgs map[string]string
+	// Vars replace ${NAME} in the texts of ZImagefiles, those of nested builds too, before
+	// anything else is made of them. Other names are left alone.
+	Vars map[string]string
 	// BuildContexts are named contexts: name to directory, git or http URL,
 	// "docker-image://ref" or "oci-layout://dir[:tag][@digest]".
 	// A directory that holds a build file and is named in a FROM is built as part of
@@ -115,6 +118,9 @@ type Request struct {
 	// pushLater: the image is pushed when all others have been built.
 	pushLater bool
 
+	// Retries is how often a RUN that fails, a pull or a push is tried again, unless
+	// that cannot help. Between tries is a pause, longer each time.
+	Retries int
 	// Jobs limits how many stages are built at once; 0 leaves it to the daemon.
 	Jobs int
 	// FailFast stops everything at the first failure. Otherwise every stage that

@@ -45,12 +45,15 @@ type run struct {
 }
 
 // newRun begins a call. Its caller closes it.
-func (e *Engine) newRun(req Request) (*run, error) {
+func (e *Engine) newRun(req Request) (*run, error) { return e.newRunWith(req, nil) }
+
+// newRunWith is newRun with another memo than that of the configuration, see openMemo.
+func (e *Engine) newRunWith(req Request, spec []string) (*run, error) {
 	r := &run{engine: e, units: &unitTable{done: map[string]*composed{}}, jobs: map[string]*job{}, normalize: req.NormalizeModes, resolvers: map[resolverKey]*image.Resolver{}}
 	r.trees = r.openTrees()
 	r.sources = newSources(req.NormalizeModes)
 	var err error
-	r.memo, err = e.openMemo(r.warn)
+	r.memo, err = e.openMemo(spec, r.warn)
 	return r, err
 }
 

@@ -34,6 +34,7 @@ type app struct {
 // builder is what commands need of an engine.
 type builder interface {
 	Build(context.Context, engine.Request) (*engine.Result, error)
+	BuildPipeline(context.Context, *engine.Pipeline, engine.PipelineOptions) (*engine.BatchResult, error)
 	Call(context.Context, engine.Request, engine.Call) (*engine.CallResult, error)
 	Prune(context.Context, engine.PruneOptions) (engine.PruneReport, error)
 	Store() (*store.Store, error)

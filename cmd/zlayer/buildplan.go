@@ -215,28 +215,10 @@ func (p *planner) scheduling() error {
 
 // view is what is shown.
 func (p *planner) view() error {
-	mode, from := p.progress, "--progress"
-	for _, name := range []string{"ZLAYER_PROGRESS", "BUILDKIT_PROGRESS"} {
-		if mode == "" && p.app.env(name) != "" {
-			mode, from = p.app.env(name), name
-		}
+	var err error
+	if p.plan.mode, err = p.app.progressMode(p.progress, p.quiet, p.given.Changed("progress")); err != nil {
+		return err
 	}
-	if p.quiet {
-		if p.given.Changed("progress") && mode != "quiet" && mode != "none" {
-			return fmt.Errorf("--quiet and --progress=%s contradict each other: give one of them", mode)
-		}
-		mode = "quiet"
-	}
-	switch mode {
-	case "":
-		mode = "auto"
-	case "none":
-		mode = "quiet"
-	case "auto", "tty", "plain", "rawjson", "quiet":
-	default:
-		return fmt.Errorf("%s=%s: use auto, tty, plain, rawjson or quiet", from, mode)
-	}
-	p.plan.mode = progress.Mode(mode)
 	if p.plan.mode == progress.Quiet && p.plan.archive != nil {
 		return errors.New("--quiet prints the digest to standard output, where the archive goes: add dest=FILE to --output")
 	}

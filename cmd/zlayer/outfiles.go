@@ -53,12 +53,21 @@ func writeImageID(path string, res *engine.Result) error {
 	return writeFile(path, []byte(id))
 }
 
-// writeMetadata writes the exporter's response as docker buildx does: values
-// that are JSON in base64 are written as JSON, the others as strings.
+// writeMetadata writes what is known of a result.
 func writeMetadata(path string, res *engine.Result) error {
 	if path == "" {
 		return nil
 	}
+	text, err := json.MarshalIndent(metadataOf(res), "", "  ")
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	return writeFile(path, append(text, '\n'))
+}
+
+// metadataOf is the exporter's response as docker buildx writes it: values that are
+// JSON in base64 as JSON, the others as strings.
+func metadataOf(res *engine.Result) map[string]any {
 	out := map[string]any{}
 	for k, v := range res.Metadata {
 		out[k] = metadataValue(v)
@@ -75,11 +84,7 @@ func writeMetadata(path string, res *engine.Result) error {
 	if len(res.Tags) > 0 {
 		out["image.name"] = strings.Join(res.Tags, ",")
 	}
-	text, err := json.MarshalIndent(out, "", "  ")
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	return writeFile(path, append(text, '\n'))
+	return out
 }
 
 // metadataValue decodes a JSON object or list in base64; anything else is left

@@ -57,6 +57,9 @@ type Decoder struct {
 	Empty string
 	// Borrowed, if set, gives what a key of another tool is called in this format, "" for nothing.
 	Borrowed func(name string) string
+	// Expand, if set, is what becomes of the text of every scalar before anything is made of it. What
+	// it puts in stays within the scalar: it cannot add keys, items or comments.
+	Expand func(text string) string
 
 	name  string
 	text  []byte

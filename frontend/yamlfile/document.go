@@ -42,6 +42,9 @@ func (d *Decoder) Document() *yaml.Node {
 		d.yamlError(err)
 		return nil
 	}
+	if d.Expand != nil {
+		d.expand(&doc)
+	}
 	root := &doc
 	if root.Kind == yaml.DocumentNode {
 		root = root.Content[0]
@@ -51,6 +54,22 @@ func (d *Decoder) Document() *yaml.Node {
 		return nil
 	}
 	return root
+}
+
+// expand changes the scalars below n. A plain one then means what YAML makes of the new text. What
+// an anchor names is met once, where it stands.
+func (d *Decoder) expand(n *yaml.Node) {
+	if n.Kind == yaml.ScalarNode {
+		if text := d.Expand(n.Value); text != n.Value {
+			n.Value = text
+			if n.Style&(yaml.TaggedStyle|yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle|yaml.LiteralStyle|yaml.FoldedStyle) == 0 {
+				n.Tag = ""
+			}
+		}
+	}
+	for _, c := range n.Content {
+		d.expand(c)
+	}
 }
 
 var yamlLine = regexp.MustCompile(`^(?:yaml: )?(?:line (\d+): )?(.*)`)

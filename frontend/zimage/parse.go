@@ -19,8 +19,17 @@ func Schema() []byte { return yamlfile.Published(fileTable(), schemaID, "ZImagef
 // one YAML document. Scalars mean what is written: "3000", "1.10", "yes" and "0755" are texts
 // where a text is meant. A field that is null (or has no value) counts as absent. Anchors, aliases
 // and merge keys work as in YAML 1.1; keys that stand twice in one mapping are mistakes.
-func Parse(name string, text []byte) (*File, error) {
+func Parse(name string, text []byte) (*File, error) { return ParseVars(name, text, nil) }
+
+// ParseVars is [Parse] of a text in which ${NAME} stands for the value of a variable, in every key
+// and value, before anything else is made of it. Names that are not in vars, other forms such as
+// ${NAME:-x}, and what is escaped ($${NAME}, \${NAME}) stay as they are. Values are texts: whatever
+// is in them, the structure of the file stays as it is written.
+func ParseVars(name string, text []byte, vars map[string]string) (*File, error) {
 	d := newDecoder(name, text)
+	if len(vars) > 0 {
+		d.Expand = func(s string) string { return replaceVars(s, vars) }
+	}
 	root := d.Document()
 	if root == nil {
 		return nil, d.Err()

@@ -22,6 +22,13 @@ type failure struct {
 
 // failures takes err apart into its independent causes.
 func failures(err error) []failure {
+	if list, ok := err.(interface{ WrappedErrors() []error }); ok {
+		var out []failure
+		for _, e := range list.WrappedErrors() {
+			out = append(out, failures(e)...)
+		}
+		return out
+	}
 	if causes := solver.Causes(err); len(causes) > 0 {
 		var out []failure
 		for _, c := range causes {
