@@ -104,6 +104,9 @@ func (t *Trees) hashFile(ctx context.Context, path string, e *entry) error {
 	if err := t.sumContent(ctx, f, before.size, &s); err != nil {
 		return err
 	}
+	if t.reading != nil {
+		t.reading(path)
+	}
 	attrs := (*sum)(nil)
 	if f.hasXattrs() {
 		if attrs, err = readXattrs(path); err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -192,8 +193,8 @@ func newSerial() uint64 {
 const tempPrefix = "tmp-"
 
 // trimIndexes removes, once a day, the indexes that nobody used for a month and
-// what killed runs left behind.
-func (t *Trees) trimIndexes() {
+// what killed runs left behind. Those of the run's own roots are in use.
+func (t *Trees) trimIndexes(own []*root) {
 	now := t.now()
 	marker := filepath.Join(t.opts.CacheDir, "trimmed")
 	if fi, err := os.Stat(marker); err == nil && now.Sub(fi.ModTime()) < day {
@@ -212,9 +213,12 @@ func (t *Trees) trimIndexes() {
 		if err != nil {
 			continue
 		}
-		age := now.Sub(fi.ModTime())
+		path, age := filepath.Join(t.opts.CacheDir, e.Name()), now.Sub(fi.ModTime())
+		if slices.ContainsFunc(own, func(r *root) bool { return r.file == path }) {
+			continue
+		}
 		if strings.HasSuffix(e.Name(), ".idx") && age > unusedDays*day || strings.HasPrefix(e.Name(), tempPrefix) && age > day {
-			os.Remove(filepath.Join(t.opts.CacheDir, e.Name()))
+			os.Remove(path)
 		}
 	}
 }

@@ -41,7 +41,8 @@ type Trees struct {
 	opts    Options
 	random  string // what SyncID says without an index
 	now     func() time.Time
-	top     *dirNode // the root of the file system
+	reading func(path string) // told of each file that was read; for tests
+	top     *dirNode          // the root of the file system
 	walkers chan struct{}
 	hashers chan struct{}
 	buffers sync.Pool
@@ -218,19 +219,6 @@ func (t *Trees) File(ctx context.Context, abs string) (digest.Digest, bool, erro
 // file hashes the file at a path without links.
 func (t *Trees) file(ctx context.Context, path string) (sum, error) {
 	n := t.node(filepath.Dir(path))
-	name := filepath.Base(path)
-	if listed, i, ok := n.listedEntry(name); listed {
-		if !ok || n.entries[i].flags&flagPhantom != 0 {
-			return sum{}, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
-		}
-		if n.entries[i].kind != kindFile {
-			return sum{}, &fs.PathError{Op: "read", Path: path, Err: errors.New("not a regular file")}
-		}
-		if err := t.hashFiles(ctx, n, []int{i}); err != nil {
-			return sum{}, err
-		}
-		return n.entries[i].sum, nil
-	}
 	t.mu.Lock()
 	f := t.files[path]
 	if f == nil {
@@ -243,22 +231,46 @@ func (t *Trees) file(ctx context.Context, path string) (sum, error) {
 	if f.done {
 		return f.e.sum, nil
 	}
-	st, err := lstat(path)
-	if err != nil {
+	if err := t.readSingle(ctx, path, n, &f.e); err != nil {
 		return sum{}, err
-	}
-	if st.kind != kindFile {
-		return sum{}, &fs.PathError{Op: "read", Path: path, Err: errors.New("not a regular file")}
-	}
-	f.e = entryOf(name, &st)
-	t.fromIndexes(n, []*entry{&f.e})
-	if f.e.flags&flagSum == 0 {
-		if err := t.hashOne(ctx, path, &f.e); err != nil {
-			return sum{}, err
-		}
 	}
 	f.done = true
 	return f.e.sum, nil
+}
+
+// readSingle fills in the entry of a file, from the listing of its directory if
+// that has been read.
+func (t *Trees) readSingle(ctx context.Context, path string, n *dirNode, e *entry) error {
+	notFile := &fs.PathError{Op: "read", Path: path, Err: errors.New("not a regular file")}
+	name := filepath.Base(path)
+	if listed, i, ok := n.listedEntry(name); listed {
+		switch {
+		case !ok:
+			return &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
+		case n.entries[i].kind != kindFile:
+			return notFile
+		}
+		if err := t.hashFiles(ctx, n, []int{i}); err != nil {
+			return err
+		}
+		if *e = n.entries[i]; e.flags&flagPhantom != 0 {
+			return &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
+		}
+		return nil
+	}
+	st, err := lstat(path)
+	if err != nil {
+		return err
+	}
+	if st.kind != kindFile {
+		return notFile
+	}
+	*e = entryOf(name, &st)
+	t.fromIndexes(n, []*entry{e})
+	if e.flags&flagSum == 0 {
+		return t.hashOne(ctx, path, e)
+	}
+	return nil
 }
 
 func (t *Trees) isTouched(path string) bool {
@@ -286,7 +298,7 @@ func (t *Trees) Close() error {
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("writing stat indexes: %w", err)
 	}
-	t.trimIndexes()
+	t.trimIndexes(roots)
 	return nil
 }
 
