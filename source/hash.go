@@ -124,6 +124,7 @@ func (t *Trees) hashFile(ctx context.Context, path string, e *entry) error {
 	e.setXattrs(attrs)
 	e.sum = s
 	e.flags |= flagSum | flagFresh
+	t.fresh.Add(1)
 	return nil
 }
 

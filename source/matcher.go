@@ -34,6 +34,7 @@ type pattern struct {
 	depth     int      // how many components a match has; 0 if any number
 	first     []string // components that a match has to begin with
 	tail      string   // what the last component of a match ends with
+	part      string   // what a match has in it, "" if unknown
 	one       *patternmatcher.PatternMatcher
 }
 
@@ -91,6 +92,7 @@ func newPattern(lib *patternmatcher.Pattern) (pattern, error) {
 		}
 		p.tail = p.text[strings.LastIndexAny(p.text, "*?/")+1:]
 	}
+	p.part = literal(p.text)
 	// compiles the pattern, so that it can be used concurrently afterwards
 	if _, err := p.match("x"); err != nil {
 		return pattern{}, fmt.Errorf("pattern %q: %w", p.text, err)
@@ -101,6 +103,37 @@ func newPattern(lib *patternmatcher.Pattern) (pattern, error) {
 // isPlain tells that a character means itself in patterns, whatever is around it.
 func isPlain(r rune) bool {
 	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._-@+,=~ ", r)
+}
+
+// literal is the longest run of characters in the last component of a pattern
+// that a match must have in it, "" if the pattern has anything unusual.
+func literal(text string) string {
+	if strings.Contains(text, "[]") || strings.Contains(text, "[^]") {
+		return ""
+	}
+	longest, run, class := "", "", false
+	for i, r := range text {
+		switch {
+		case class:
+			class = r != ']'
+		case isPlain(r):
+			if run += string(r); len(run) > len(longest) {
+				longest = run
+			}
+			continue
+		case r == '/':
+			longest = ""
+		case r == '[':
+			class = true
+		case r != '*' && r != '?':
+			return ""
+		}
+		if class && !isPlain(r) && r != '[' && (r != '^' || text[i-1] != '[') {
+			return ""
+		}
+		run = ""
+	}
+	return longest
 }
 
 // match tells whether the pattern, taken alone and without !, matches the path
@@ -166,6 +199,11 @@ func (t *target) path() string {
 	return t.full
 }
 
+// has tells whether a text without slashes is in the path.
+func (t *target) has(text string) bool {
+	return strings.Contains(t.name, text) || strings.Contains(t.dir, text)
+}
+
 // match tells whether a path in a directory with state s matches. For a
 // directory, hit receives what enter needs.
 func (m *matcher) match(s *matchState, t *target, hit []bool) (bool, error) {
@@ -178,7 +216,7 @@ func (m *matcher) match(s *matchState, t *target, hit []bool) (bool, error) {
 		p := &m.patterns[i]
 		h := s.hit[i]
 		if !h {
-			if p.exclusion != matched || !s.live[i] || !strings.HasSuffix(t.name, p.tail) {
+			if p.exclusion != matched || !s.live[i] || !strings.HasSuffix(t.name, p.tail) || !t.has(p.part) {
 				continue
 			}
 			var err error

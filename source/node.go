@@ -254,8 +254,10 @@ func (t *Trees) readDir(path string) ([]entry, *sum, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	defer dir.Close()
-	names, err := dir.Readdirnames(-1)
+	defer dir.close()
+	buf := t.buffer()
+	names, err := dir.names(buf[:])
+	t.buffers.Put(buf)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -279,7 +281,7 @@ func (t *Trees) readDir(path string) ([]entry, *sum, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, nil, err
 	}
-	attrs, err := readXattrs(path)
+	attrs, err := dir.xattrs()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -287,9 +289,9 @@ func (t *Trees) readDir(path string) ([]entry, *sum, error) {
 }
 
 // statEntries fills in entries for names; one that is gone stays empty.
-func statEntries(dir *os.File, names []string, entries []entry) error {
+func statEntries(dir openedDir, names []string, entries []entry) error {
 	for i, name := range names {
-		st, err := lstatIn(dir, name)
+		st, err := dir.lstat(name)
 		if isGone(err) {
 			continue
 		}
@@ -298,7 +300,7 @@ func statEntries(dir *os.File, names []string, entries []entry) error {
 		}
 		e := entryOf(name, &st)
 		if e.kind == kindLink {
-			path := filepath.Join(dir.Name(), name)
+			path := filepath.Join(dir.path, name)
 			target, err := os.Readlink(path)
 			if isGone(err) || errors.Is(err, fs.ErrInvalid) {
 				continue
@@ -313,7 +315,7 @@ func statEntries(dir *os.File, names []string, entries []entry) error {
 			e.more = &more{link: target, xattrs: attrs}
 		}
 		if e.kind == kindFifo || e.kind == kindChar || e.kind == kindBlock {
-			attrs, err := readXattrs(filepath.Join(dir.Name(), name))
+			attrs, err := readXattrs(filepath.Join(dir.path, name))
 			if err != nil && !isGone(err) {
 				return err
 			}

@@ -23,6 +23,7 @@ type root struct {
 	mu     sync.Mutex
 	base   *index // as last seen on disk; nil for none
 	bump   bool   // the daemon may have something that the index does not know of
+	dirty  bool   // the index lacks something
 	synced bool   // SyncID was asked
 }
 
@@ -48,7 +49,7 @@ func (t *Trees) root(n *dirNode, dir string, st *stat) *root {
 	if r := n.root.Load(); r != nil {
 		return r
 	}
-	r := &root{n: n, dir: dir}
+	r := &root{n: n, dir: dir, dirty: n.listed || len(n.kids) > 0} // then others have looked already
 	if t.opts.CacheDir != "" {
 		r.stamp = t.fileTime(dir, st)
 		if reliableStat {
@@ -129,47 +130,85 @@ func (t *Trees) dirFromIndexes(n *dirNode) {
 		}
 	}
 	t.fromIndexes(n, files)
+	for top := n; top != nil; top = top.parent {
+		if r := top.root.Load(); r != nil {
+			r.compareDir(n)
+		}
+	}
+}
+
+// compareDir finds out whether the index has to be written because of a listed
+// directory.
+func (r *root) compareDir(n *dirNode) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.base == nil || r.dirty {
+		return
+	}
+	d, ok := r.base.findDir(n.under(r.n))
+	if !ok {
+		r.dirty = n.xattrs != nil || slices.ContainsFunc(n.entries, func(e entry) bool { return e.kind == kindFile && e.flags&flagSum != 0 })
+		return
+	}
+	dir := r.base.dir(d)
+	r.dirty = r.isOld(dir.seen) || !equalSums(n.xattrs, r.base.xattrSum(dir.xattr))
+}
+
+// isOld tells whether the note of the last use has to be renewed.
+func (r *root) isOld(seen uint16) bool {
+	return int(r.today())-int(seen) >= refreshDays || seen > r.today()
 }
 
 // fromIndexes sets the sums of files of a directory, sorted by name, from the
 // indexes of the directories that it lies in.
 func (t *Trees) fromIndexes(n *dirNode, files []*entry) {
-	if len(files) == 0 {
+	for top := n; top != nil && len(files) > 0; top = top.parent {
+		if r := top.root.Load(); r != nil {
+			r.lookUp(n, files)
+		}
+	}
+}
+
+func (r *root) lookUp(n *dirNode, files []*entry) {
+	r.mu.Lock()
+	x := r.base
+	r.mu.Unlock()
+	if x == nil {
 		return
 	}
-	for top := n; top != nil; top = top.parent {
-		r := top.root.Load()
-		if r == nil {
-			continue
+	d, ok := x.findDir(n.under(r.n))
+	if !ok {
+		return
+	}
+	dir := x.dir(d)
+	i, end := dir.first, dir.first+dir.count
+	lacks := false
+	for _, e := range files {
+		for i < end && string(x.name(i)) < e.name {
+			i++
 		}
+		var rec record
+		known := i < end && string(x.name(i)) == e.name
+		if known {
+			rec = x.record(i)
+			known = r.trusts(&rec, e)
+		}
+		switch {
+		case !known:
+			// another index may have known it
+			lacks = lacks || e.flags&flagSum != 0 && e.flags&(flagPhantom|flagSocket) == 0
+			continue
+		case e.flags&flagSum == 0:
+			e.sum = rec.sum
+			e.flags |= flagSum
+			e.setXattrs(x.xattrSum(rec.xattr))
+		}
+		lacks = lacks || r.isOld(rec.seen)
+	}
+	if lacks {
 		r.mu.Lock()
-		x := r.base
+		r.dirty = true
 		r.mu.Unlock()
-		if x == nil {
-			continue
-		}
-		d, ok := x.findDir(n.under(top))
-		if !ok {
-			continue
-		}
-		dir := x.dir(d)
-		i, end := dir.first, dir.first+dir.count
-		for _, e := range files {
-			for i < end && string(x.name(i)) < e.name {
-				i++
-			}
-			if i == end {
-				break
-			}
-			if e.flags&flagSum != 0 || string(x.name(i)) != e.name {
-				continue
-			}
-			if rec := x.record(i); r.trusts(&rec, e) {
-				e.sum = rec.sum
-				e.flags |= flagSum
-				e.setXattrs(x.xattrSum(rec.xattr))
-			}
-		}
 	}
 }
 

@@ -22,7 +22,7 @@ type known struct {
 func (t *Trees) save(r *root) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.file == "" {
+	if r.file == "" || r.base != nil && !r.dirty && !r.bump && t.fresh.Load() == 0 {
 		return nil
 	}
 	dirs := t.knownBelow(r.n)
@@ -44,7 +44,7 @@ func (t *Trees) save(r *root) error {
 	m := merge{r: r, base: base, today: r.today()}
 	m.run(dirs)
 	if base != nil && !m.changed && !m.lie && !r.bump {
-		r.base = base
+		r.base, r.dirty = base, false
 		return nil
 	}
 	h := header{id: newID(), serial: newSerial()}
@@ -63,7 +63,7 @@ func (t *Trees) save(r *root) error {
 		return err
 	}
 	r.base, err = decodeIndex(data)
-	r.bump = false
+	r.bump, r.dirty = false, false
 	return err
 }
 
@@ -345,7 +345,7 @@ func (m *merge) mergeFile(e entry, old *record) {
 
 // refreshed is the day to note for something that is in use.
 func (m *merge) refreshed(seen uint16) uint16 {
-	if int(m.today)-int(seen) < refreshDays && seen <= m.today {
+	if !m.r.isOld(seen) {
 		return seen
 	}
 	m.changed = true

@@ -432,7 +432,7 @@ func (s *selected) content() Content {
 			h.Bytes(p.f.sum[:])
 		default:
 			h.String("entry")
-			h.Bytes(s.v.t.appendEntry(nil, p.leaf.e, &p.f.sum))
+			h.Bytes(s.v.t.appendEntry(nil, p.leaf.e, &p.f))
 		}
 	}
 	groups := s.groups()

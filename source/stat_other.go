@@ -6,7 +6,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 )
 
 func fromInfo(fi fs.FileInfo) stat {
@@ -36,10 +35,6 @@ func lstat(path string) (stat, error) {
 		return stat{}, err
 	}
 	return fromInfo(fi), nil
-}
-
-func lstatIn(dir *os.File, name string) (stat, error) {
-	return lstat(filepath.Join(dir.Name(), name))
 }
 
 type openFile struct{ f *os.File }
@@ -78,7 +73,5 @@ const reliableStat = false
 
 // isNotDir tells that something above a path is not a directory.
 func isNotDir(error) bool { return false }
-
-func openDir(path string) (*os.File, error) { return os.Open(path) }
 
 func otherClock(string) bool { return false }

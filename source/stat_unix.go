@@ -5,8 +5,6 @@ package source
 import (
 	"errors"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -55,18 +53,6 @@ func lstat(path string) (stat, error) {
 	err := ignoringEINTR(func() error { return unix.Lstat(path, &st) })
 	if err != nil {
 		return stat{}, &fs.PathError{Op: "lstat", Path: path, Err: err}
-	}
-	return fromStat(&st), nil
-}
-
-// lstatIn looks at an entry of an open directory.
-func lstatIn(dir *os.File, name string) (stat, error) {
-	var st unix.Stat_t
-	err := ignoringEINTR(func() error {
-		return unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW)
-	})
-	if err != nil {
-		return stat{}, &fs.PathError{Op: "lstat", Path: filepath.Join(dir.Name(), name), Err: err}
 	}
 	return fromStat(&st), nil
 }
@@ -164,8 +150,3 @@ const reliableStat = true
 
 // isNotDir tells that something above a path is not a directory.
 func isNotDir(err error) bool { return errors.Is(err, unix.ENOTDIR) }
-
-// openDir opens a directory for listing; a link to one is not followed.
-func openDir(path string) (*os.File, error) {
-	return os.OpenFile(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
-}

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	digest "github.com/opencontainers/go-digest"
@@ -46,6 +47,7 @@ type Trees struct {
 	walkers chan struct{}
 	hashers chan struct{}
 	buffers sync.Pool
+	fresh   atomic.Int64               // files hashed
 	touched map[string]map[string]bool // directory -> names below it, true if itself touched
 
 	mu       sync.Mutex

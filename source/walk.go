@@ -46,9 +46,16 @@ type walk struct {
 
 // item is an entry of a directory on its way into the sum.
 type item struct {
-	i     int
-	v     verdict
-	below folded
+	i            int
+	in, selected bool
+	sub          *subItem // of a directory
+}
+
+// subItem is what is below a directory.
+type subItem struct {
+	walk  bool
+	below states
+	f     folded
 }
 
 // dir folds a directory. It remembers what it found, if nothing special was asked.
@@ -78,23 +85,24 @@ func (w *walk) fold(ctx context.Context, n *dirNode, s states) (folded, error) {
 	whole := s.whole()
 	for i := range n.entries {
 		e := &n.entries[i]
-		it := item{i: i, v: verdict{in: true, selected: true, walk: e.kind == kindDir}}
-		if whole {
-			it.v.below.rel = ""
-			if w.list {
-				it.v.below.rel = join(s.rel, e.name)
-			}
-		} else {
+		v := verdict{in: true, selected: true, walk: e.kind == kindDir}
+		if !whole {
 			var err error
-			if it.v, err = w.v.judge(&s, e); err != nil {
+			if v, err = w.v.judge(&s, e); err != nil {
 				return folded{}, err
 			}
+		} else if w.list {
+			v.below.rel = join(s.rel, e.name)
 		}
-		if !it.v.in && !it.v.walk {
+		if !v.in && !v.walk {
 			continue
 		}
+		it := item{i: i, in: v.in, selected: v.selected}
+		if e.kind == kindDir {
+			it.sub = &subItem{walk: v.walk, below: v.below}
+		}
 		items = append(items, it)
-		if e.kind == kindFile && it.v.in && it.v.selected {
+		if e.kind == kindFile && v.in && v.selected {
 			files = append(files, i)
 		}
 	}
@@ -111,12 +119,11 @@ func (w *walk) contents(ctx context.Context, n *dirNode, items []item, files []i
 	errs := make([]error, len(items)+1)
 	var wg sync.WaitGroup
 	for k := range items {
-		e := &n.entries[items[k].i]
-		if e.dir == nil || !w.descend(&items[k].v) {
+		if items[k].sub == nil || !items[k].descend() {
 			continue
 		}
 		work := func() {
-			if errs[k] = w.below(ctx, e.dir, &items[k]); errs[k] != nil {
+			if errs[k] = w.below(ctx, n.entries[items[k].i].dir, &items[k]); errs[k] != nil {
 				cancel()
 			}
 		}
@@ -138,21 +145,21 @@ func (w *walk) contents(ctx context.Context, n *dirNode, items []item, files []i
 
 // descend tells whether what is below a directory matters: for what counts, or,
 // if the filter does not let the directory itself through, for whether it is there.
-func (w *walk) descend(v *verdict) bool {
-	return v.walk && (!v.below.selected.nothing() || !v.in)
+func (it *item) descend() bool {
+	return it.sub.walk && (!it.sub.below.selected.nothing() || !it.in)
 }
 
 // below folds a directory of a directory.
 func (w *walk) below(ctx context.Context, n *dirNode, it *item) error {
-	f, err := w.dir(ctx, n, it.v.below)
+	f, err := w.dir(ctx, n, it.sub.below)
 	switch {
 	case err == nil:
-		it.below = f
+		it.sub.f = f
 		return nil
 	case isGone(err) && n.gone():
-		it.v.in, it.v.walk = false, false
+		it.in = false
 		return nil
-	case errors.Is(err, fs.ErrPermission) && !it.v.in, w.lenient && ctx.Err() == nil:
+	case errors.Is(err, fs.ErrPermission) && !it.in, w.lenient && ctx.Err() == nil:
 		return nil
 	default:
 		return unreadable(err)
@@ -197,18 +204,20 @@ func (w *walk) sum(n *dirNode, rel string, items []item) folded {
 	for k := range items {
 		it := &items[k]
 		e := &n.entries[it.i]
-		if e.kind == kindDir {
-			here := it.v.in || it.below.here
+		var below *folded
+		if it.sub != nil {
+			below = &it.sub.f
+			here := it.in || below.here
 			out.here = out.here || here
-			if !it.below.count && !(it.v.selected && here) {
+			if !below.count && !(it.selected && here) {
 				continue
 			}
-			out.files += it.below.files
-			out.bytes += it.below.bytes
-			out.links = append(out.links, it.below.links...)
+			out.files += below.files
+			out.bytes += below.bytes
+			out.links = append(out.links, below.links...)
 		} else {
-			out.here = out.here || it.v.in
-			if !it.v.in || !it.v.selected {
+			out.here = out.here || it.in
+			if !it.in || !it.selected {
 				continue
 			}
 			out.files++
@@ -225,10 +234,12 @@ func (w *walk) sum(n *dirNode, rel string, items []item) folded {
 		count++
 		if w.list {
 			out.list = append(out.list, listed{fileRef{n, it.i}, join(rel, e.name)})
-			out.list = append(out.list, it.below.list...)
+			if below != nil {
+				out.list = append(out.list, below.list...)
+			}
 		}
 		if !w.noHash {
-			buf = w.v.t.appendEntry(buf, e, &it.below.sum)
+			buf = w.v.t.appendEntry(buf, e, below)
 		}
 	}
 	h := graph.NewHasher("zlayer.dir.v1")
@@ -240,7 +251,7 @@ func (w *walk) sum(n *dirNode, rel string, items []item) folded {
 
 // appendEntry frames an entry for hashing. Everything is of fixed length or
 // preceded by its length, and the kind says which fields follow.
-func (t *Trees) appendEntry(buf []byte, e *entry, below *sum) []byte {
+func (t *Trees) appendEntry(buf []byte, e *entry, below *folded) []byte {
 	buf = binary.AppendUvarint(buf, uint64(len(e.name)))
 	buf = append(buf, e.name...)
 	attrs := e.xattrs()
@@ -264,7 +275,7 @@ func (t *Trees) appendEntry(buf []byte, e *entry, below *sum) []byte {
 		s := e.counted()
 		buf = append(buf, s[:]...)
 	case kindDir:
-		buf = append(buf, below[:]...)
+		buf = append(buf, below.sum[:]...)
 	case kindLink:
 		buf = binary.AppendUvarint(buf, uint64(len(e.link())))
 		buf = append(buf, e.link()...)
