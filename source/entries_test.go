@@ -237,7 +237,7 @@ func TestUnreadable(t *testing.T) {
 	tree(t, dir, "a = 1", "d/secret = 2", "d/b = 3", "closed/c = 4")
 	must(t, os.Chmod(filepath.Join(dir, "d/secret"), 0))
 	must(t, os.Chmod(filepath.Join(dir, "closed"), 0))
-	defer os.Chmod(filepath.Join(dir, "closed"), 0o755)
+	defer func() { must(t, os.Chmod(filepath.Join(dir, "closed"), 0o755)) }()
 	cache := t.TempDir()
 	trees := open(t, Options{CacheDir: cache})
 	for _, c := range []struct {

@@ -72,9 +72,11 @@ func (t *Trees) hashOne(ctx context.Context, path string, e *entry) error {
 		return ctx.Err()
 	}
 	defer func() { <-t.hashers }()
+	// the first time it should be the version that was listed
+	before := e.stat()
 	err := errChanged
 	for range 3 {
-		if err = t.hashFile(ctx, path, e); !errors.Is(err, errChanged) {
+		if before, err = t.hashFile(ctx, path, e, before); !errors.Is(err, errChanged) {
 			break
 		}
 	}
@@ -84,48 +86,41 @@ func (t *Trees) hashOne(ctx context.Context, path string, e *entry) error {
 	return err
 }
 
-func (t *Trees) hashFile(ctx context.Context, path string, e *entry) error {
+// hashFile hashes a file of which before is believed to be the version. If it
+// was another one at the end, that is returned with errChanged.
+func (t *Trees) hashFile(ctx context.Context, path string, e *entry, before stat) (stat, error) {
 	f, err := openRegular(path)
 	if isLoop(err) || isGone(err) {
-		return errChanged
+		return before, errChanged
 	}
 	if err != nil {
-		return err
+		return before, err
 	}
 	defer f.close()
-	before, err := f.stat()
-	if err != nil {
-		return err
-	}
-	if before.kind != kindFile || before.socket {
-		return errChanged
-	}
 	var s sum
-	if err := t.sumContent(ctx, f, before.size, &s); err != nil {
-		return err
-	}
+	read := t.sumContent(ctx, f, before.size, &s)
 	if t.reading != nil {
 		t.reading(path)
 	}
-	attrs := (*sum)(nil)
-	if f.hasXattrs() {
-		if attrs, err = readXattrs(path); err != nil {
-			return err
-		}
+	var attrs *sum
+	if read == nil && f.hasXattrs() {
+		attrs, read = readXattrs(path)
 	}
 	after, err := f.stat()
-	if err != nil {
-		return err
+	switch {
+	case err != nil:
+		return before, err
+	case after.kind != kindFile || after.socket || !before.sameVersion(&after):
+		return after, errChanged
+	case read != nil:
+		return after, read
 	}
-	if !before.sameVersion(&after) {
-		return errChanged
-	}
-	e.size, e.mtime, e.ctime, e.ino, e.perm = after.size, after.mtime, after.ctime, after.ino, after.perm
+	e.mtime, e.ctime, e.ino, e.size, e.perm = after.mtime, after.ctime, after.ino, after.size, after.perm
 	e.setXattrs(attrs)
 	e.sum = s
 	e.flags |= flagSum | flagFresh
 	t.fresh.Add(1)
-	return nil
+	return after, nil
 }
 
 // sumContent hashes exactly size bytes.

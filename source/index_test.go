@@ -333,8 +333,10 @@ func TestIndexSurvivesKill(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		cmd.Process.Kill()
-		cmd.Wait()
+		must(t, cmd.Process.Kill())
+		if err := cmd.Wait(); err == nil {
+			t.Error("the writer ended by itself")
+		}
 		if x, err := decodeIndex(onlyIndex(t, cache)); err != nil {
 			t.Fatalf("round %d: %v", i, err)
 		} else if x.recordCount() != 300 {

@@ -76,7 +76,7 @@ func loadIndex(file string, now time.Time) *index {
 		return nil
 	}
 	if fi, err := os.Stat(file); err == nil && now.Sub(fi.ModTime()) > day {
-		os.Chtimes(file, now, now) // if it fails, the index is forgotten earlier
+		_ = os.Chtimes(file, now, now) // if it fails, the index is forgotten earlier
 	}
 	return x
 }
@@ -242,7 +242,7 @@ func (t *Trees) trimIndexes(own []*root) {
 	if err := os.WriteFile(marker, nil, 0o600); err != nil {
 		return // there is nothing, or nothing can be removed
 	}
-	os.Chtimes(marker, now, now)
+	_ = os.Chtimes(marker, now, now) // it has just been written
 	entries, err := os.ReadDir(t.opts.CacheDir)
 	if err != nil {
 		return

@@ -120,7 +120,7 @@ func (t *Trees) replaceIndex(file string, data []byte, durable bool) error {
 	}
 	if durable {
 		if d, err := os.Open(t.opts.CacheDir); err == nil {
-			d.Sync() // not every file system can
+			_ = d.Sync() // not every file system can
 			d.Close()
 		}
 	}

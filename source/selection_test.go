@@ -2,7 +2,6 @@ package source
 
 import (
 	"context"
-	"fmt"
 	"io/fs"
 	"maps"
 	"math/rand/v2"
@@ -132,12 +131,12 @@ func (g gen) selection() Selection {
 func (g gen) mutate(t *testing.T, dir string) string {
 	t.Helper()
 	var all []string
-	filepath.WalkDir(dir, func(p string, _ fs.DirEntry, _ error) error {
+	must(t, filepath.WalkDir(dir, func(p string, _ fs.DirEntry, err error) error {
 		if p != dir {
 			all = append(all, p)
 		}
-		return nil
-	})
+		return err
+	}))
 	if len(all) == 0 {
 		tree(t, dir, "a = new")
 		return "new a"
@@ -183,10 +182,7 @@ func (g gen) mutate(t *testing.T, dir string) string {
 // TestSelectionCountsWhatIsCopied changes random trees and lets BuildKit's copy
 // run before and after: where the copies differ, digests have to.
 func TestSelectionCountsWhatIsCopied(t *testing.T) {
-	seed := uint64(1)
-	if s := os.Getenv("ZLAYER_SEED"); s != "" {
-		fmt.Sscan(s, &seed)
-	}
+	seed := seedOf(t)
 	rounds := 60
 	if testing.Short() {
 		rounds = 10

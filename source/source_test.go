@@ -1,12 +1,12 @@
 package source
 
 import (
-	"fmt"
 	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -108,6 +108,18 @@ func nonEmpty(list []string) []string {
 	return list
 }
 
+// seedOf is where random tests begin: ZLAYER_SEED, else always the same.
+func seedOf(t *testing.T) uint64 {
+	t.Helper()
+	s := os.Getenv("ZLAYER_SEED")
+	if s == "" {
+		return 1
+	}
+	seed, err := strconv.ParseUint(s, 10, 64)
+	must(t, err)
+	return seed
+}
+
 // gen makes random trees and patterns of few names, so that they often meet.
 type gen struct{ *rand.Rand }
 
@@ -126,10 +138,10 @@ func (g gen) tree(t testing.TB, dir string, depth int) {
 				g.tree(t, p, depth-1)
 			}
 		case k == 5:
-			os.Symlink(g.pick("a", "b", "../a", "/a", "/foo/bar", "../../b", ".", "..", "c/d", "foo.go"), p)
+			_ = os.Symlink(g.pick("a", "b", "../a", "/a", "/foo/bar", "../../b", ".", "..", "c/d", "foo.go"), p)
 		default:
 			if _, err := os.Lstat(p); err != nil {
-				os.WriteFile(p, []byte(p), 0o644)
+				must(t, os.WriteFile(p, []byte(p), 0o644))
 			}
 		}
 	}
@@ -182,10 +194,7 @@ func (g gen) filter() Filter {
 // TestFilterIsBuildKits compares the entries of random views of random trees with
 // what BuildKit's client would send.
 func TestFilterIsBuildKits(t *testing.T) {
-	seed := uint64(1)
-	if s := os.Getenv("ZLAYER_SEED"); s != "" {
-		fmt.Sscan(s, &seed)
-	}
+	seed := seedOf(t)
 	rounds := 100
 	if testing.Short() {
 		rounds = 15
