@@ -128,6 +128,9 @@ func (j *job) build(ctx context.Context) (*Result, error) {
 			return res, err
 		}
 	}
+	if err := j.deliverWasm(ctx, res); err != nil {
+		return res, err
+	}
 	return res, nil
 }
 

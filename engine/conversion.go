@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"path/filepath"
 	"sync"
 
@@ -23,6 +22,8 @@ type conversion struct {
 	*composer
 	unit  unit
 	shown string
+	// outermost: it is the build file that was asked for, not one nested in it.
+	outermost bool
 
 	// text is the build file.
 	text []byte
@@ -85,7 +86,7 @@ func (c *conversion) dockerfileOf(ctx context.Context, f *zimage.File) (*zimage.
 		return nil, err
 	}
 	if d.Wasm != nil {
-		return nil, fmt.Errorf("%s describes a WebAssembly build, which is not an image that can be built or built on here", c.shown)
+		return c.wasmDockerfile(f, d)
 	}
 	return d, nil
 }

@@ -28,7 +28,7 @@ func ConvertFile(name string, text []byte) ([]byte, error) {
 		return nil, err
 	}
 	if d.Text == nil {
-		return nil, inputErrorf("%s describes a WebAssembly build, for which there is no Dockerfile", name)
+		return nil, inputErrorf("%s describes a WebAssembly build, whose Dockerfile depends on the project that it builds", name)
 	}
 	return d.Text, nil
 }

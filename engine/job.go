@@ -66,6 +66,8 @@ type job struct {
 	taken   map[digest.Digest]ocispecs.Descriptor
 	// warnings are what the user should know although it does not stop the build.
 	warnings []string
+	// wasm is set for a build of WebAssembly.
+	wasm *wasmJob
 	// once: a source can be read only once, so there is no second try.
 	once bool
 	// cleanup is undone in reverse order.
@@ -75,7 +77,7 @@ type job struct {
 // prepare checks a request and turns it into a job, which the caller closes.
 func (r *run) prepare(req Request) (*job, error) {
 	j := r.newJob(req)
-	for _, f := range []func() error{j.locate, j.setAttrs, j.setNamedContexts, j.setLock, j.setSession, j.setCache, j.setOutputs} {
+	for _, f := range []func() error{j.locate, j.setAttrs, j.setNamedContexts, j.setLock, j.setSession, j.setCache, j.setWasm, j.setOutputs} {
 		if err := f(); err != nil {
 			return nil, errors.Join(err, j.close())
 		}
@@ -86,7 +88,7 @@ func (r *run) prepare(req Request) (*job, error) {
 // prepareCall is prepare without outputs.
 func (r *run) prepareCall(req Request) (*job, error) {
 	j := r.newJob(req)
-	for _, f := range []func() error{j.locate, j.setAttrs, j.setNamedContexts, j.setLock, j.setSession, j.setCache} {
+	for _, f := range []func() error{j.locate, j.setAttrs, j.setNamedContexts, j.setLock, j.setSession, j.setCache, j.setWasm} {
 		if err := f(); err != nil {
 			return nil, errors.Join(err, j.close())
 		}

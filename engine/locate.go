@@ -74,6 +74,9 @@ func (j *job) localFile(dir string) error {
 	case "-":
 		return j.stdinFile()
 	case "":
+		if j.req.Wasm != nil {
+			return j.wasmFile(dir)
+		}
 		file, err := findBuildFile(dir)
 		if err != nil {
 			return inputErrorf("%w: name the build file with -f", err)

@@ -41,6 +41,9 @@ func (j *job) setOutputs() error {
 	if err != nil {
 		return err
 	}
+	if j.isWasmArtifact() {
+		return j.wasmOutputs(list)
+	}
 	for _, o := range list {
 		if err := j.addOutput(o); err != nil {
 			return err

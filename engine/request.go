@@ -35,6 +35,11 @@ type Request struct {
 	// Platforms are what to build for, such as "linux/arm64"; empty is the
 	// daemon's own platform. More than one gives an index.
 	Platforms []string
+	// Wasm asks for a WebAssembly build and says how; a ZImagefile with a wasm section is
+	// one without.
+	Wasm *WasmOptions
+	// WasmFormat is the form of a WebAssembly build's result.
+	WasmFormat WasmFormat
 	// BuildArgs are the values of ARG instructions.
 	BuildArgs map[string]string
 	// Vars replace ${NAME} in the texts of ZImagefiles, those of nested builds too, before
@@ -221,6 +226,8 @@ type Result struct {
 	Graph *graph.Graph
 	// prepared: the graph was compiled before the daemon was asked.
 	prepared bool
+	// Wasm is set by a WebAssembly build whose result is an artifact or a file.
+	Wasm *WasmResult
 	// Warnings are those of the linter and of the daemon.
 	Warnings []solver.WarningInfo
 	// Stages counts how the graph's stages ended.

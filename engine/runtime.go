@@ -21,12 +21,26 @@ func (j *job) runtimeFile(dir string) error {
 	if err != nil {
 		return err
 	}
+	if r.WASM != runtimes.NotWASM {
+		return j.wasmText("runtime: "+wasmRuntime(r.WASM)+"\n", "runtime "+wasmRuntime(r.WASM))
+	}
 	t, err := runtimes.Render(r, os.DirFS(dir))
 	if err != nil {
 		return asInput(err)
 	}
 	j.warnings = append(j.warnings, t.Notes...)
 	return j.fileText(t.Dockerfile, "runtime "+r.Name)
+}
+
+// wasmRuntime is what ZImagefiles call a runtime that is WebAssembly.
+func wasmRuntime(kind runtimes.WASM) string {
+	switch kind {
+	case runtimes.WASMModule:
+		return "wasm-module"
+	case runtimes.WASMComponent:
+		return "wasm-component"
+	}
+	return "wasm"
 }
 
 func (j *job) runtime(dir string) (runtimes.Runtime, error) {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 
+	digest "github.com/opencontainers/go-digest"
 	"golang.org/x/term"
 
 	"github.com/zlayer-dev/zlayer/cmd/zlayer/internal/progress"
@@ -38,6 +39,9 @@ type builder interface {
 	Call(context.Context, engine.Request, engine.Call) (*engine.CallResult, error)
 	Prune(context.Context, engine.PruneOptions) (engine.PruneReport, error)
 	Store() (*store.Store, error)
+	StoredWasm(context.Context, string) ([]byte, error)
+	ImportWasm(context.Context, []byte, engine.WasmImport) (digest.Digest, error)
+	PullWasm(context.Context, string) ([]byte, digest.Digest, error)
 	Close() error
 }
 

@@ -62,7 +62,9 @@ type buildPlan struct {
 	mode    progress.Mode
 	call    engine.Call
 	// json asks for the answer to call in the form for programs.
-	json         bool
+	json bool
+	// resultJSON asks for a description of the result on standard output.
+	resultJSON   bool
 	metadataFile string
 	iidFile      string
 	// archive is standard output where it is an output; nil otherwise.
@@ -154,6 +156,9 @@ func (a *app) built(p *buildPlan, res *engine.Result, view *progress.View, took 
 	}
 	if err := writeImageID(p.iidFile, res); err != nil {
 		return err
+	}
+	if p.resultJSON {
+		return a.printJSON(resultJSON(res))
 	}
 	switch p.mode {
 	case progress.RawJSON:

@@ -26,7 +26,7 @@ type buildFlags struct {
 	metadataFile, iidFile          string
 	progress                       string
 	quiet, check, failFast         bool
-	call                           string
+	call, wasmFormat               string
 	jobs                           int
 }
 
@@ -54,6 +54,7 @@ func (b *buildFlags) what(f *pflag.FlagSet) {
 	f.StringVar(&b.root, "root", "", "let builds of other directories read what is below `DIR`; without it the git work tree of the context")
 	f.StringVar(&b.defaultRegistry, "default-registry", "", "look for images with short names, as in FROM alpine, in `REGISTRY` (HOST[/PATH]) first and on Docker Hub only if they are not there")
 	f.StringArrayVar(&b.platforms, "platform", nil, "build for `PLATFORM,...` (OS/ARCH[/VARIANT]) instead of the daemon's own; several give an index")
+	b.wasmForm(f)
 	f.StringVar(&b.syntax, "syntax", "", "build with the frontend `IMAGE` whatever the build file's syntax line says")
 	f.StringVar(&b.call, "call", "", "answer a `QUESTION` instead of building: check, outline, targets or subrequests.describe, with ,format=json for programs")
 	f.BoolVar(&b.check, "check", false, "check the build file and build nothing; short for --call=check")

@@ -45,7 +45,7 @@ func (b *buildFlags) plan(a *app, given *pflag.FlagSet, args []string) (*buildPl
 // source is the build context and the build file.
 func (p *planner) source(args []string) error {
 	r := &p.plan.request
-	r.Context, r.File, r.Target = ".", p.file, p.target
+	r.Context, r.File, r.Target, r.WasmFormat = ".", p.file, p.target, engine.WasmFormat(p.wasmFormat)
 	if len(args) == 1 {
 		r.Context = args[0]
 	}

@@ -45,7 +45,7 @@ its config.json and credential helpers.`,
 		} else if len(args) == 2 {
 			return usage(fmt.Errorf("name %q: %w", target, err))
 		}
-		o.Insecure = insecure || slices.Contains(a.globals.plainHTTP, host) || slices.Contains(a.globals.insecure, host)
+		o.Insecure = insecure || a.insecureRegistry(host)
 		var err error
 		if o.Transport, err = a.registryTransport(host); err != nil {
 			return err
@@ -62,6 +62,11 @@ its config.json and credential helpers.`,
 		})
 	}
 	return storeCommand(cmd, registryFlags)
+}
+
+// insecureRegistry tells whether flags let a registry be asked without certificates.
+func (a *app) insecureRegistry(host string) bool {
+	return slices.Contains(a.globals.plainHTTP, host) || slices.Contains(a.globals.insecure, host)
 }
 
 // registryTransport trusts the CAs that --registry-ca names for host besides the

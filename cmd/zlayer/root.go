@@ -27,7 +27,7 @@ build; 2 a mistake on the command line or in a build file; 130 interrupted.`,
 	root.AddCommand(
 		newBuild(a), newPipeline(a),
 		newImages(a), newInspect(a), newTag(a), newRemove(a), newSave(a), newLoad(a), newPush(a), newGC(a),
-		newConvert(a), newFmt(a), newRuntimes(a), newInit(a),
+		newConvert(a), newFmt(a), newRuntimes(a), newInit(a), newWasm(a),
 		newPrune(a), newDaemon(a), newFrontend(a), newVersion(a),
 	)
 	root.SetOut(a.stdout)

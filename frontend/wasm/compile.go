@@ -345,9 +345,11 @@ func (c *compiler) buildStage() error {
 func (c *compiler) excludes() string {
 	list := append([]string{".git"}, c.chain.exclude...)
 	if c.Output.Value != "" {
-		list = append(list, c.Output.Value)
+		list = append(list, c.only(c.Output.Value))
 	}
-	list = append(list, c.options.Exclude...)
+	for _, e := range c.options.Exclude {
+		list = append(list, c.only(e))
+	}
 	slices.Sort(list)
 	var b strings.Builder
 	for _, e := range slices.Compact(list) {
@@ -356,6 +358,19 @@ func (c *compiler) excludes() string {
 		}
 	}
 	return b.String()
+}
+
+// only gives the path, or the folder above it that has nothing else: a folder that a build makes for
+// its result must not be part of the next build either.
+func (c *compiler) only(name string) string {
+	for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
+		entries, err := fs.ReadDir(c.fs, dir)
+		if err == nil && (len(entries) > 1 || len(entries) == 1 && entries[0].Name() != path.Base(name)) {
+			break
+		}
+		name = dir
+	}
+	return name
 }
 
 // plainFlag tells whether a path can be written as the value of a flag.

@@ -158,6 +158,25 @@ func TestCompilePositions(t *testing.T) {
 	}
 }
 
+// TestCompileTwice: what a build leaves in the context changes nothing for the next one.
+func TestCompileTwice(t *testing.T) {
+	for _, output := range []string{"app.wasm", "out/app.wasm", "a/b/app.wasm", "src/app.wasm", "src/deep/app.wasm"} {
+		project := tree{"main.c": "", "src/x.c": ""}
+		first, err := Compile(Settings{Output: text(output)}, project.fs(), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		project[output] = "wasm"
+		second, err := Compile(Settings{Output: text(output)}, project.fs(), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(string(first.Dockerfile), string(second.Dockerfile)); diff != "" {
+			t.Errorf("%s (-first +second):\n%s", output, diff)
+		}
+	}
+}
+
 func TestCompileMistakes(t *testing.T) {
 	at := func(v string, line int) Text { return Text{Value: v, Pos: graph.Pos{File: "Z", Line: line}} }
 	goProject := tree{"go.mod": "module x\n", "main.go": "package main\n"}

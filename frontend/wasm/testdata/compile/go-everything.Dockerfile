@@ -7,7 +7,7 @@ FROM --platform=$BUILDPLATFORM ${WASM_IMAGE} AS toolchain
 FROM toolchain AS build
 WORKDIR /wasm
 WORKDIR /src
-COPY --exclude=.git --exclude=ZImagefile --exclude=dist/app.wasm . .
+COPY --exclude=.git --exclude=ZImagefile --exclude=dist . .
 RUN --mount=type=cache,id=zlayer-wasm-go-build,target=/root/.cache/go-build,sharing=shared --mount=type=cache,id=zlayer-wasm-go-mod,target=/go/pkg/mod,sharing=shared export A='it'\''s' B='$x' WASM_OUTPUT=/wasm/module.wasm; go generate ./...
 RUN --mount=type=cache,id=zlayer-wasm-go-build,target=/root/.cache/go-build,sharing=shared --mount=type=cache,id=zlayer-wasm-go-mod,target=/go/pkg/mod,sharing=shared export A='it'\''s' B='$x' WASM_OUTPUT=/wasm/module.wasm; echo 'a b'
 RUN --mount=type=cache,id=zlayer-wasm-go-build,target=/root/.cache/go-build,sharing=shared --mount=type=cache,id=zlayer-wasm-go-mod,target=/go/pkg/mod,sharing=shared export A='it'\''s' B='$x' WASM_OUTPUT=/wasm/module.wasm; export GOCACHE=/root/.cache/go-build GOMODCACHE=/go/pkg/mod; GOOS=wasip1 GOARCH=wasm CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags a,b -ldflags '-s -w' -o /wasm/module.wasm ./cmd/a && touch -d @0 /wasm/module.wasm
