@@ -146,7 +146,7 @@ type unitOptions struct {
 
 // optionsFor is how a unit is compiled; chain is the way to it.
 func (c *composer) optionsFor(u unit, dirs map[string]string, shown string, chain []link) unitOptions {
-	conv := &conversion{composer: c, unit: u, shown: shown, outermost: len(chain) == 0}
+	conv := &conversion{composer: c, unit: u, shown: shown}
 	o := dockerfile.Options{
 		Name:    shown,
 		Convert: conv.convert,

@@ -22,8 +22,6 @@ type conversion struct {
 	*composer
 	unit  unit
 	shown string
-	// outermost: it is the build file that was asked for, not one nested in it.
-	outermost bool
 
 	// text is the build file.
 	text []byte

@@ -107,6 +107,9 @@ func (j *job) recall(ctx context.Context, k *keys) (*Result, error) {
 	if k.base == "" || j.req.NoCache || len(j.req.NoCacheFilter) > 0 {
 		return nil, errMissed
 	}
+	if j.isWasmArtifact() {
+		return j.recallWasm(ctx, k)
+	}
 	records := make([]*memo.Record, len(j.outputs.wanted))
 	steps := make([]func(context.Context) error, len(records))
 	for i := range j.outputs.wanted {
@@ -403,6 +406,14 @@ func (j *job) remember(ctx context.Context, k *keys, res *Result) {
 // write records what a build has delivered that has read what is there now.
 func (j *job) write(ctx context.Context, k *keys, res *Result) {
 	if k == nil || k.base == "" || !j.sameBuild(ctx, k, res) {
+		return
+	}
+	if j.isWasmArtifact() {
+		if err := j.rememberWasm(ctx, k, res); err != nil {
+			j.run.warn(fmt.Errorf("remembering the build: %w", err))
+			return
+		}
+		j.rememberLast(k)
 		return
 	}
 	desc, err := res.descriptor()

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/moby/buildkit/client"
@@ -70,15 +71,29 @@ const wasmPlatform = "wasi/wasm"
 type wasmJob struct {
 	file   *zimage.File
 	format WasmFormat
-	// build is there once the build file has been compiled.
-	build *wasm.Build
 	// dir is where the daemon puts the file.
 	dir string
 	// output is where the result goes besides, absolute.
 	output string
 	// deliver are the places that the result goes to.
 	deliver []func(d *wasmDelivery) error
-	result  *WasmResult
+	// files are destinations that can be looked at.
+	files []string
+
+	mu    sync.Mutex
+	build *wasm.Build // once the build file has been compiled
+}
+
+func (w *wasmJob) setBuild(b *wasm.Build) {
+	w.mu.Lock()
+	w.build = b
+	w.mu.Unlock()
+}
+
+func (w *wasmJob) compiled() *wasm.Build {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.build
 }
 
 // wasmFile makes the build file of dir that of the job; where that is not one of
@@ -243,13 +258,13 @@ func (c *conversion) wasmDockerfile(f *zimage.File, d *zimage.Dockerfile) (*zima
 	if rel, err := filepath.Rel(c.unit.dir, c.unit.file); err == nil && filepath.IsLocal(rel) {
 		opt.Exclude = append(opt.Exclude, filepath.ToSlash(rel))
 	}
-	outermost := c.outermost && c.job.wasm != nil
-	if outermost {
-		if c.job.req.Wasm != nil {
-			c.job.req.Wasm.over(&s)
+	j := c.unit.job // nil for a nested build, which nobody has asked anything of
+	if j != nil && j.wasm != nil {
+		if j.req.Wasm != nil {
+			j.req.Wasm.over(&s)
 		}
-		opt.Entrypoint = c.job.wasm.format == WasmImage
-		for _, o := range c.job.req.Outputs {
+		opt.Entrypoint = j.wasm.format == WasmImage
+		for _, o := range j.req.Outputs {
 			if rel, err := filepath.Rel(c.unit.dir, absolute(o.Dest)); o.Dest != "" && err == nil && filepath.IsLocal(rel) && rel != "." {
 				opt.Exclude = append(opt.Exclude, filepath.ToSlash(rel))
 			}
@@ -264,8 +279,8 @@ func (c *conversion) wasmDockerfile(f *zimage.File, d *zimage.Dockerfile) (*zima
 	if err != nil {
 		return nil, asInput(withSource(err, c.shown, c.text))
 	}
-	if outermost {
-		c.job.wasm.build = b
+	if j != nil && j.wasm != nil {
+		j.wasm.setBuild(b)
 	}
 	d.Text, d.Lines = b.Dockerfile, b.Lines
 	d.Warnings = append(d.Warnings, b.Warnings...)
@@ -305,6 +320,7 @@ func (j *job) wasmOutputs(list []Output) error {
 	w.dir = dir
 	j.outputs.exports = []client.ExportEntry{{Type: client.ExporterLocal, OutputDir: dir}}
 	if w.output != "" {
+		w.files = append(w.files, w.output)
 		w.deliver = append(w.deliver, func(d *wasmDelivery) error { return d.writeFile(w.output) })
 	}
 	if len(j.req.Outputs) == 0 && !j.req.Push && w.format == WasmFile {
@@ -366,6 +382,7 @@ func (j *job) wasmOutput(o Output) error {
 		if o.Dest == "" {
 			return inputErrorf("output local needs dest=DIRECTORY")
 		}
+		w.files = append(w.files, o.Dest)
 		if strings.HasSuffix(o.Dest, ".wasm") { // the file itself
 			w.deliver = append(w.deliver, func(d *wasmDelivery) error { return d.writeFile(o.Dest) })
 			return nil
@@ -373,7 +390,7 @@ func (j *job) wasmOutput(o Output) error {
 		if err := refuseFile(o); err != nil {
 			return err
 		}
-		w.deliver = append(w.deliver, func(d *wasmDelivery) error { return d.writeFile(filepath.Join(o.Dest, d.name())) })
+		w.deliver = append(w.deliver, func(d *wasmDelivery) error { return d.writeFile(filepath.Join(o.Dest, d.file)) })
 	case OutputCacheOnly:
 		return refuseDest(o)
 	default:
@@ -403,7 +420,7 @@ func (j *job) wasmCreated() time.Time {
 }
 
 // wasmName is what the artifact is called: as its first tag, else as its file.
-func (j *job) wasmName() string {
+func (j *job) wasmName(file string) string {
 	if len(j.outputs.names) > 0 {
 		name := j.outputs.names[0]
 		name = name[strings.LastIndexByte(name, '/')+1:]
@@ -411,7 +428,7 @@ func (j *job) wasmName() string {
 		name, _, _ = strings.Cut(name, ":")
 		return name
 	}
-	return strings.TrimSuffix(filepath.Base(j.wasm.build.File), ".wasm")
+	return strings.TrimSuffix(filepath.Base(file), ".wasm")
 }
 
 // at gives a defect of the result the place of its description.

@@ -15,15 +15,19 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/distribution/reference"
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
+	digest "github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/zlayer-dev/zlayer/frontend/wasm"
+	"github.com/zlayer-dev/zlayer/graph"
+	"github.com/zlayer-dev/zlayer/solver/memo"
 	"github.com/zlayer-dev/zlayer/store"
 )
 
@@ -34,54 +38,136 @@ const maxWasm = 1 << 30
 type wasmDelivery struct {
 	ctx      context.Context
 	job      *job
+	file     string // what it is called
 	data     []byte
 	artifact *wasm.Artifact // nil for a bare file
+	changed  bool           // something was not in its place
 }
 
-// deliverWasm checks what the daemon gave and takes it to its places. Nothing is
-// delivered of a result that is not what was asked for.
+// deliverWasm takes what the daemon gave to its places.
 func (j *job) deliverWasm(ctx context.Context, res *Result) error {
-	w := j.wasm
-	if w == nil || w.dir == "" {
+	if !j.isWasmArtifact() {
 		return nil
 	}
-	if w.build == nil {
-		return fmt.Errorf("the build of %s has not been compiled", j.shownFile)
+	b := j.wasm.compiled()
+	if b == nil {
+		return fmt.Errorf("delivering the result: %s has not been compiled", j.shownFile)
 	}
-	data, err := readWasm(filepath.Join(w.dir, w.build.File))
+	data, err := readWasm(filepath.Join(j.wasm.dir, b.File))
 	if err != nil {
 		return err
 	}
+	_, err = j.deliverBinary(ctx, res, data)
+	return err
+}
+
+// deliverBinary checks a binary and takes it to where it was asked for. Nothing is
+// delivered of a result that is not what was asked for.
+func (j *job) deliverBinary(ctx context.Context, res *Result, data []byte) (changed bool, err error) {
+	w, b := j.wasm, j.wasm.compiled()
 	info, err := wasm.Inspect(data)
 	if err == nil {
-		err = w.build.Check(info)
+		err = b.Check(info)
 	}
 	if err != nil {
-		return w.at(j, err)
+		return false, w.at(j, err)
 	}
-	d := &wasmDelivery{ctx: ctx, job: j, data: data}
-	world := ""
-	if w.build.World != nil {
-		world = w.build.World.Name
-	}
+	d := &wasmDelivery{ctx: ctx, job: j, file: filepath.Base(b.File), data: data}
 	if w.format == WasmArtifact {
-		d.artifact, err = wasm.Pack(data, info, wasm.PackOptions{
-			Name: j.wasmName(), World: world, Created: j.wasmCreated(), Annotations: j.wasmAnnotations(),
-		})
-		if err != nil {
-			return err
+		o := wasm.PackOptions{Name: j.wasmName(b.File), Created: j.wasmCreated(), Annotations: j.wasmAnnotations()}
+		if b.World != nil {
+			o.World = b.World.Name
+		}
+		if d.artifact, err = wasm.Pack(data, info, o); err != nil {
+			return false, err
 		}
 	}
 	for _, f := range w.deliver {
 		if err := f(d); err != nil {
-			return err
+			return d.changed, err
 		}
 	}
 	res.Wasm = &WasmResult{Info: info, File: w.output}
 	if d.artifact != nil {
-		return res.fillArtifact(d.artifact, j.outputs)
+		err = res.fillArtifact(d.artifact, j.outputs)
+	}
+	return d.changed, err
+}
+
+// wasmKey is what the record of a build's binary is filed under.
+func (k *keys) wasmKey() digest.Digest {
+	h := graph.NewHasher("zlayer.wasm.record.v1")
+	h.String(string(k.base))
+	return h.Digest()
+}
+
+// recallWasm delivers the binary that an earlier build of the same key has made, if
+// it is still at hand. The error is errMissed if not.
+func (j *job) recallWasm(ctx context.Context, k *keys) (*Result, error) {
+	if len(j.outputs.exports) == 0 || len(j.cacheTo) > 0 || j.wasm.compiled() == nil {
+		return nil, errMissed
+	}
+	rec, err := j.run.memo.Get(ctx, k.wasmKey())
+	if err != nil || rec.Kind != memo.KindFile {
+		return nil, errMissed
+	}
+	data := j.findWasm(ctx, rec)
+	if data == nil {
+		return nil, errMissed
+	}
+	if s := j.outputs.store; s != nil {
+		lease, err := s.Lease(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer lease.Close()
+	}
+	res := &Result{Graph: k.graph, Stages: StageCounts{Cached: len(k.graph.Stages())}}
+	j.tell(k, res)
+	res.Restored, err = j.deliverBinary(ctx, res, data)
+	return res, err
+}
+
+// findWasm looks for the binary of a record: in the store, and where earlier builds
+// have put it.
+func (j *job) findWasm(ctx context.Context, rec *memo.Record) []byte {
+	fits := func(data []byte, err error) bool {
+		return err == nil && int64(len(data)) == rec.Size && digest.FromBytes(data) == rec.Digest
+	}
+	if s, err := j.engine.Store(); err == nil {
+		desc := ocispecs.Descriptor{Digest: rec.Digest, Size: rec.Size}
+		if data, err := content.ReadBlob(ctx, s.Content(), desc); fits(data, err) {
+			return data
+		}
+	}
+	for _, f := range j.wasm.files {
+		if !strings.HasSuffix(f, ".wasm") {
+			f = filepath.Join(f, j.wasm.compiled().File)
+		}
+		if fi, err := os.Stat(f); err != nil || fi.Size() != rec.Size {
+			continue
+		}
+		if data, err := readWasm(f); fits(data, err) {
+			return data
+		}
 	}
 	return nil
+}
+
+// rememberWasm records which binary a build has made.
+func (j *job) rememberWasm(ctx context.Context, k *keys, res *Result) error {
+	b := j.wasm.compiled()
+	if b == nil || res.Wasm == nil {
+		return nil
+	}
+	data, err := readWasm(filepath.Join(j.wasm.dir, b.File))
+	if err != nil {
+		return err
+	}
+	return j.run.memo.Put(ctx, &memo.Record{
+		Key: k.wasmKey(), Kind: memo.KindFile, Digest: digest.FromBytes(data), Size: int64(len(data)), Names: j.outputs.names,
+		Tool: j.engine.cfg.Version, Created: time.Now(), Parts: j.partsOf(ctx, k),
+	})
 }
 
 func readWasm(file string) ([]byte, error) {
@@ -120,14 +206,12 @@ func (r *Result) fillArtifact(a *wasm.Artifact, o outputs) error {
 	return nil
 }
 
-// name is what the file is called.
-func (d *wasmDelivery) name() string { return filepath.Base(d.job.wasm.build.File) }
-
 // writeFile writes the file. One that has the content already stays as it is.
 func (d *wasmDelivery) writeFile(dest string) error {
 	if old, err := os.ReadFile(dest); err == nil && bytes.Equal(old, d.data) {
 		return nil
 	}
+	d.changed = true
 	if err := os.MkdirAll(filepath.Dir(dest), 0o755); err != nil {
 		return err
 	}
@@ -160,6 +244,7 @@ func (d *wasmDelivery) blobs() []wasmBlob {
 
 // store puts the artifact into the image store, and from there into registries.
 func (d *wasmDelivery) store(s *store.Store, names []string, push bool) error {
+	d.changed = d.changed || !s.Named(d.artifact.Descriptor, names...)
 	for _, b := range d.blobs() {
 		ref := "wasm-" + b.desc.Digest.String()
 		if err := content.WriteBlob(d.ctx, s.Content(), ref, bytes.NewReader(b.data), b.desc); err != nil {
@@ -223,7 +308,7 @@ func (d *wasmDelivery) layout() (names []string, data map[string][]byte, err err
 		index.Manifests = append(index.Manifests, e)
 	}
 	if len(index.Manifests) == 0 {
-		desc.Annotations = map[string]string{ocispecs.AnnotationRefName: d.job.wasmName()}
+		desc.Annotations = map[string]string{ocispecs.AnnotationRefName: d.job.wasmName(d.file)}
 		index.Manifests = append(index.Manifests, desc)
 	}
 	data = map[string][]byte{}
@@ -284,7 +369,7 @@ func (d *wasmDelivery) layoutTar(w io.Writer) error {
 
 // fileTar writes the file as an archive.
 func (d *wasmDelivery) fileTar(w io.Writer) error {
-	return writeTar(w, []string{d.name()}, map[string][]byte{d.name(): d.data})
+	return writeTar(w, []string{d.file}, map[string][]byte{d.file: d.data})
 }
 
 func writeTar(w io.Writer, names []string, data map[string][]byte) error {

@@ -172,7 +172,7 @@ func (e *Engine) ImportWasm(ctx context.Context, data []byte, o WasmImport) (dig
 	if len(j.outputs.names) == 0 {
 		return "", inputErrorf("an artifact needs a name")
 	}
-	a, err := wasm.Pack(data, info, wasm.PackOptions{Name: j.wasmName(), World: o.World, Created: o.Created, Annotations: o.Annotations})
+	a, err := wasm.Pack(data, info, wasm.PackOptions{Name: j.wasmName(""), World: o.World, Created: o.Created, Annotations: o.Annotations})
 	if err != nil {
 		return "", err
 	}

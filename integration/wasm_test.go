@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -121,8 +120,17 @@ func TestWasmGo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if again.Digest != res.Digest || again.Stages.Done != 0 {
-		t.Errorf("the second build gave %s and built %d stages, want %s and none", again.Digest, again.Stages.Done, res.Digest)
+	if again.Digest != res.Digest || again.Changed || again.Restored {
+		t.Errorf("the second build gave %s, changed %v, restored %v, want %s and no change", again.Digest, again.Changed, again.Restored, res.Digest)
+	}
+	if err := os.Remove(filepath.Join(dir, "dist", "hello.wasm")); err != nil {
+		t.Fatal(err)
+	}
+	if again, err = e.Build(ctx, req); err != nil || again.Changed || !again.Restored {
+		t.Errorf("the build after the file was lost: %+v, %v, want it restored", again, err)
+	}
+	if file, err := os.ReadFile(filepath.Join(dir, "dist", "hello.wasm")); err != nil || !bytes.Equal(file, data) {
+		t.Errorf("the lost file is not restored: %v", err)
 	}
 
 	req.Push, req.Context = false, goHello.dir(t)
@@ -181,4 +189,158 @@ func checkRegistry(t *testing.T, tag, digest string, data []byte) {
 	}
 }
 
-var _ = exec.Command
+// wasmTools are the images that the lab has in place of the default ones.
+var wasmTools = map[string]string{"WASM_TOOLS_IMAGE": "node:20-bookworm-slim"}
+
+// rustStandIn is the image of Rust as far as a build depends on it, made of Debian's packages, which
+// are old enough to call the target by its former name.
+var rustStandIn = files{"Dockerfile": `FROM debian:bookworm-slim
+RUN apt-get update && apt-get install -y --no-install-recommends rustc cargo libstd-rust-dev-wasm32 && rm -rf /var/lib/apt/lists/*
+`}
+
+// compiled is a build by a real compiler.
+type compiled struct {
+	name     string
+	images   []string
+	project  files
+	args     map[string]string
+	contexts map[string]files // directories that stand for images
+	options  engine.WasmOptions
+	kind     wasm.Kind
+	// check runs the result.
+	check func(t *testing.T, e *engine.Engine, data []byte)
+	// random: the compiler never makes the same bytes twice.
+	random bool
+}
+
+var compiledCases = []compiled{
+	{
+		// the toolchain is installed as for everybody: by Debian's packages
+		name: "c", images: []string{"debian:bookworm-slim", "node:20-bookworm-slim"}, args: wasmTools,
+		project: files{
+			"ZImagefile":      "wasm:\n  optimize: true\n  opt_level: Os\n  features: [GREETING=hi]\n  build_args: {NAME: c}\n  pre_build:\n    - echo \"#define NAME \\\"$NAME\\\"\" >src/name.h\n  post_build:\n    - [test, -s, /wasm/module.wasm]\n",
+			"src/main.c":      "#include <stdio.h>\n#include \"greet.h\"\n#include \"name.h\"\n#define S(x) #x\n#define T(x) S(x)\nint main(int argc, char **argv) { printf(\"%s from %s %d %s\\n\", T(GREETING), NAME, twice(21), argv[argc - 1]); }\n",
+			"src/greet.c":     "#include \"greet.h\"\nint twice(int x) { return 2 * x; }\n",
+			"include/greet.h": "int twice(int);\n",
+		},
+		kind: wasm.Module,
+		check: func(t *testing.T, _ *engine.Engine, data []byte) {
+			if got, want := runModule(t, data, "z"), "hi from c 42 z\n"; got != want {
+				t.Errorf("got %q, want %q", got, want)
+			}
+		},
+	},
+	{
+		// the same compiler, and the lift of what it makes to a component
+		name: "c-component", images: []string{"debian:bookworm-slim", "node:20-bookworm-slim"}, args: wasmTools,
+		project: files{"main.c": "#include <stdio.h>\nint main(int argc, char **argv) { printf(\"component says %s\\n\", argv[argc - 1]); }\n"},
+		options: engine.WasmOptions{Target: "preview2", World: "wasi:cli/command", Optimize: true},
+		kind:    wasm.Component,
+		check: func(t *testing.T, e *engine.Engine, data []byte) {
+			if got, want := runComponent(t, e, data, "jco run /c.wasm a"), "component says a\n"; got != want {
+				t.Errorf("got %q, want %q", got, want)
+			}
+		},
+	},
+	{
+		name: "rust", images: []string{"debian:bookworm-slim"}, contexts: map[string]files{"docker.io/library/rust:1.91-bookworm": rustStandIn},
+		project: files{
+			"Cargo.toml":  "[package]\nname = \"my-tool\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[features]\nloud = []\n[lib]\nname = \"other\"\ncrate-type = [\"cdylib\", \"rlib\"]\n[[bin]]\nname = \"my-tool\"\npath = \"src/main.rs\"\n",
+			"Cargo.lock":  "version = 3\n\n[[package]]\nname = \"my-tool\"\nversion = \"0.1.0\"\n",
+			"src/lib.rs":  "pub fn twice(x: i32) -> i32 { 2 * x }\n",
+			"src/main.rs": "fn main() {\n    let args: Vec<String> = std::env::args().skip(1).collect();\n    println!(\"rust {} {:?} {}\", other::twice(21), args, cfg!(feature = \"loud\"));\n}\n",
+			// what the host has built must not be taken for the result
+			"target/wasm32-wasi/release/my-tool.wasm": "stale",
+		},
+		options: engine.WasmOptions{Target: "preview1", Features: []string{"loud"}},
+		kind:    wasm.Module,
+		check: func(t *testing.T, _ *engine.Engine, data []byte) {
+			if got, want := runModule(t, data, "x"), "rust 42 [\"x\"] true\n"; got != want {
+				t.Errorf("got %q, want %q", got, want)
+			}
+		},
+	},
+	{
+		name: "assemblyscript", images: []string{"node:20-bookworm-slim"}, args: map[string]string{"WASM_IMAGE": "node:20-bookworm-slim"},
+		project: files{"asconfig.json": `{"targets": {"release": {"runtime": "stub"}}}`, "assembly/index.ts": "export function add(a: i32, b: i32): i32 { return a + b; }\n"},
+		options: engine.WasmOptions{Optimize: true},
+		kind:    wasm.Module,
+		check: func(t *testing.T, _ *engine.Engine, data []byte) {
+			ctx := context.Background()
+			r := wazero.NewRuntime(ctx)
+			defer r.Close(ctx)
+			m, err := r.Instantiate(ctx, data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := m.ExportedFunction("add").Call(ctx, 2, 40); err != nil || len(got) != 1 || got[0] != 42 {
+				t.Errorf("2 + 40 is %v, %v", got, err)
+			}
+		},
+	},
+	{
+		name: "typescript", images: []string{"node:20-bookworm-slim"}, args: map[string]string{"WASM_IMAGE": "node:20-bookworm-slim"}, random: true,
+		project: files{
+			"package.json":  `{"type": "module"}`,
+			"src/index.ts":  "import { name } from './other';\nexport function greet(who: string): string { return `hello ${who} from ${name}`; }\n",
+			"src/other.ts":  "export const name: string = 'typescript';\n",
+			"wit/world.wit": "package demo:greet@0.1.0;\nworld greeter { export greet: func(who: string) -> string; }\n",
+		},
+		options: engine.WasmOptions{World: "greeter"},
+		kind:    wasm.Component,
+		check: func(t *testing.T, e *engine.Engine, data []byte) {
+			command := `jco transpile /c.wasm -o /c --no-nodejs-compat >/dev/null && cd /usr/local/lib/node_modules/@bytecodealliance/jco && cp -r /c ./c && node -e 'import("./c/c.js").then((m) => console.log(m.greet("you")))'`
+			if got, want := runComponent(t, e, data, command), "hello you from typescript\n"; got != want {
+				t.Errorf("got %q, want %q", got, want)
+			}
+		},
+	},
+}
+
+// TestWasmCompilers builds with the compilers there are, runs the results, and builds them anew.
+func TestWasmCompilers(t *testing.T) {
+	for _, c := range compiledCases {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			c.run(t)
+		})
+	}
+}
+
+func (c *compiled) run(t *testing.T) {
+	labtest.Require(t, c.images...)
+	e := openEngine(t)
+	req := engine.Request{Context: c.project.dir(t), Wasm: &c.options, Tags: []string{"wasm/" + c.name}, BuildArgs: c.args, BuildContexts: map[string]string{}}
+	for name, f := range c.contexts {
+		req.BuildContexts[name] = f.dir(t)
+	}
+	res := build(t, e, req)
+	data, _ := storedWasm(t, e, "wasm/"+c.name)
+	if res.Wasm.Info.Kind != c.kind {
+		t.Errorf("the result is a %s, want a %s", res.Wasm.Info.Kind, c.kind)
+	}
+	c.check(t, e, data)
+	if again := build(t, e, req); again.Digest != res.Digest || again.Changed {
+		t.Errorf("the second build gave %s, changed %v, want %s and no change", again.Digest, again.Changed, res.Digest)
+	}
+	if c.random {
+		return
+	}
+	req.NoCacheFilter = []string{"build", "optimize", "lift"}
+	if anew := build(t, e, req); anew.Digest != res.Digest {
+		t.Errorf("compiled anew it is %s, want %s", anew.Digest, res.Digest)
+	}
+}
+
+// runComponent runs a command in an image that has jco, on the component /c.wasm, and gives what it
+// prints.
+func runComponent(t *testing.T, e *engine.Engine, data []byte, command string) string {
+	t.Helper()
+	dir := files{
+		"c.wasm": string(data),
+		// the step that installs jco is that of builds, so it has been done
+		"Dockerfile": "FROM node:20-bookworm-slim AS tools\nRUN --mount=type=cache,id=zlayer-wasm-npm,target=/root/.npm,sharing=shared command -v jco >/dev/null || npm install --global --no-audit --no-fund @bytecodealliance/jco@1.15.4\n" +
+			"FROM tools AS run\nCOPY c.wasm /\nRUN " + command + " >/out.txt\nFROM scratch\nCOPY --from=run /out.txt /\n",
+	}.dir(t)
+	return buildFiles(t, e, engine.Request{Context: dir})["out.txt"]
+}
