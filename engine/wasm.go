@@ -277,7 +277,7 @@ func (c *conversion) wasmDockerfile(f *zimage.File, d *zimage.Dockerfile) (*zima
 	defer root.Close()
 	b, err := wasm.Compile(s, root.FS(), opt)
 	if err != nil {
-		return nil, asInput(withSource(err, c.shown, c.text))
+		return nil, asInput(withText(err, c.shown, c.text))
 	}
 	if j != nil && j.wasm != nil {
 		j.wasm.setBuild(b)
@@ -297,8 +297,8 @@ func absolute(path string) string {
 	return path
 }
 
-// withSource gives the mistakes in a file the file's text.
-func withSource(err error, name string, text []byte) error {
+// withText gives the mistakes in a file the file's text.
+func withText(err error, name string, text []byte) error {
 	for _, pe := range yamlfile.Errors(err) {
 		if pe.Source == nil && pe.Pos.File == name {
 			pe.Source = text

@@ -195,7 +195,7 @@ var wasmTools = map[string]string{"WASM_TOOLS_IMAGE": "node:20-bookworm-slim"}
 // rustStandIn is the image of Rust as far as a build depends on it, made of Debian's packages, which
 // are old enough to call the target by its former name.
 var rustStandIn = files{"Dockerfile": `FROM debian:bookworm-slim
-RUN apt-get update && apt-get install -y --no-install-recommends rustc cargo libstd-rust-dev-wasm32 && rm -rf /var/lib/apt/lists/*
+RUN apt-get update && apt-get install -y --no-install-recommends rustc cargo libstd-rust-dev-wasm32 lld-14 && rm -rf /var/lib/apt/lists/*
 `}
 
 // compiled is a build by a real compiler.
