@@ -24,6 +24,7 @@ import (
 
 	"github.com/zlayer-dev/zlayer/frontend"
 	"github.com/zlayer-dev/zlayer/frontend/dockerfile"
+	"github.com/zlayer-dev/zlayer/frontend/wasm"
 	"github.com/zlayer-dev/zlayer/frontend/zimage"
 	"github.com/zlayer-dev/zlayer/graph"
 )
@@ -178,9 +179,14 @@ func (f *gatewayFile) dockerfileOf(ctx context.Context, file *zimage.File) (*zim
 		return overlayRuntime(file, dir, opt, func(err error) error { return f.at(file.Runtime.Pos, err) })
 	}
 	d, err := zimage.Convert(file, opt)
-	if err == nil && d.Wasm != nil {
-		err = fmt.Errorf("%s describes a WebAssembly build, which is not an image that can be built or built on here", f.shown)
+	if err != nil || d.Wasm == nil {
+		return d, err
 	}
+	dir, err := f.contextFS(ctx)
+	if err != nil {
+		return nil, err
+	}
+	_, err = compileWasm(d, wasmSettings(d.Wasm), dir, wasm.Options{})
 	return d, err
 }
 

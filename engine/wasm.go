@@ -2,6 +2,7 @@ package engine
 
 import (
 	"cmp"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -275,16 +276,25 @@ func (c *conversion) wasmDockerfile(f *zimage.File, d *zimage.Dockerfile) (*zima
 		return nil, err
 	}
 	defer root.Close()
-	b, err := wasm.Compile(s, root.FS(), opt)
+	b, err := compileWasm(d, s, root.FS(), opt)
 	if err != nil {
 		return nil, asInput(withText(err, c.shown, c.text))
 	}
 	if j != nil && j.wasm != nil {
 		j.wasm.setBuild(b)
 	}
+	return d, nil
+}
+
+// compileWasm fills in the Dockerfile of a WebAssembly build of the project in dir.
+func compileWasm(d *zimage.Dockerfile, s wasm.Settings, dir fs.FS, opt wasm.Options) (*wasm.Build, error) {
+	b, err := wasm.Compile(s, dir, opt)
+	if err != nil {
+		return nil, err
+	}
 	d.Text, d.Lines = b.Dockerfile, b.Lines
 	d.Warnings = append(d.Warnings, b.Warnings...)
-	return d, nil
+	return b, nil
 }
 
 func absolute(path string) string {
