@@ -183,7 +183,7 @@ func (a *affecting) compareFiles(ctx context.Context, j *job, now *keys, img *Af
 		}
 	}
 	for f := range a.touched {
-		if now.files[f] || f == j.lockPath() || now.looksFor(f) {
+		if now.files[f] || f == j.lockPath() || now.looksFor(f) || j.req.NestedIgnore && filepath.Base(f) == ".dockerignore" && within(j.contextDir, f) {
 			img.Affected = true
 			for _, s := range now.graph.Stages() {
 				img.Stages = append(img.Stages, s.Name)

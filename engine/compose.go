@@ -331,7 +331,7 @@ func (c *composer) compile(ctx context.Context, u unit, chain []link, done *comp
 		defer mu.Unlock()
 		done.files[path] = true
 	}
-	gw := &frontend.Files{Client: &nestedClient{Client: c.gw, opts: c.attrs(u)}, Dirs: dirs, Asked: inner.asked}
+	gw := &frontend.Files{Client: &nestedClient{Client: c.gw, opts: c.attrs(u)}, Dirs: dirs, Asked: inner.asked, Replace: c.job.nestedIgnore(dirs["context"], dirs["dockerfile"])}
 	o := inner.optionsFor(u, dirs, shown, chain)
 	if u.job != nil && !u.job.run.batch {
 		o.Name = "" // as BuildKit's own frontend has it

@@ -65,6 +65,10 @@ type Request struct {
 	// do not depend on the umask of whoever checked the files out.
 	NormalizeModes bool
 
+	// NestedIgnore has ignore files in directories below the build context count for
+	// what is below them, as git has it. Other builders do not know them.
+	NestedIgnore bool
+
 	// NoCache runs every step anew; NoCacheFilter only those of the named stages.
 	NoCache       bool
 	NoCacheFilter []string

@@ -26,6 +26,9 @@ type Files struct {
 	Dirs map[string]string
 	// Asked, if not nil, is told the path of every file that is read or looked for.
 	Asked func(path string)
+	// Replace, if not nil, gives the text of a file of a directory where another one is
+	// to stand for what is on disk.
+	Replace func(ctx context.Context, dir, name string) (text []byte, ok bool, err error)
 }
 
 // Solve implements gwclient.Client.
@@ -39,7 +42,7 @@ func (f *Files) Solve(ctx context.Context, req gwclient.SolveRequest) (*gwclient
 		return f.Client.Solve(ctx, req)
 	}
 	res := gwclient.NewResult()
-	res.SetRef(dirRef{dir, f.Asked})
+	res.SetRef(dirRef{dir, f.Asked, f.Replace})
 	return res, nil
 }
 
@@ -65,8 +68,9 @@ func fileSource(def *pb.Definition) (string, bool) {
 // dirRef is a directory on disk as a build result. Links are followed as they
 // would be in an image: never out of the directory.
 type dirRef struct {
-	dir   string
-	asked func(path string)
+	dir     string
+	asked   func(path string)
+	replace func(ctx context.Context, dir, name string) ([]byte, bool, error)
 }
 
 var _ gwclient.Reference = dirRef{}
@@ -81,10 +85,15 @@ func (d dirRef) ToState() (llb.State, error) { return llb.State{}, errNoState }
 func (d dirRef) Evaluate(context.Context) error { return nil }
 
 // ReadFile implements gwclient.Reference.
-func (d dirRef) ReadFile(_ context.Context, req gwclient.ReadRequest) ([]byte, error) {
+func (d dirRef) ReadFile(ctx context.Context, req gwclient.ReadRequest) ([]byte, error) {
 	p, err := d.resolve(req.Filename)
 	if err != nil {
 		return nil, err
+	}
+	if d.replace != nil {
+		if text, ok, err := d.replace(ctx, d.dir, req.Filename); ok || err != nil {
+			return cut(text, req.Range), err
+		}
 	}
 	file, err := os.Open(p)
 	if err != nil {
@@ -97,6 +106,15 @@ func (d dirRef) ReadFile(_ context.Context, req gwclient.ReadRequest) ([]byte, e
 	}
 	dt, err := io.ReadAll(r)
 	return dt, renamed(err, req.Filename)
+}
+
+// cut is the part of a text that was asked for.
+func cut(text []byte, r *gwclient.FileRange) []byte {
+	if r == nil {
+		return text
+	}
+	from := min(max(r.Offset, 0), len(text))
+	return text[from : from+min(max(r.Length, 0), len(text)-from)]
 }
 
 // StatFile implements gwclient.Reference.
