@@ -76,7 +76,10 @@ func (i *member) push(ctx context.Context) error {
 			continue
 		}
 		o := store.PushOptions{Target: name, Insecure: res.Insecure(name)}
-		if _, err := s.Push(ctx, i.Result.Digest.String(), o); err != nil {
+		if err := j.often(ctx, func() error {
+			_, err := s.Push(ctx, i.Result.Digest.String(), o)
+			return err
+		}); err != nil {
 			return err
 		}
 		i.Pushed = append(i.Pushed, name)

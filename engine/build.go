@@ -107,15 +107,7 @@ func (j *job) build(ctx context.Context) (*Result, error) {
 		}
 		defer lease.Close()
 	}
-	var res *Result
-	err := j.engine.withClient(ctx, func(c *client.Client, touched func()) error {
-		if j.once {
-			touched()
-		}
-		var err error
-		res, err = j.solve(ctx, c, touched)
-		return err
-	})
+	res, err := j.solveOften(ctx)
 	if err != nil {
 		return res, j.explain(ctx, err)
 	}
@@ -214,6 +206,9 @@ func (j *job) sink(res *Result) solver.Sink {
 			ev.Warning = &w
 			res.Warnings = append(res.Warnings, w)
 		}
+		if j.ends != nil && !j.ends.pass(ev) {
+			return
+		}
 		if j.req.Events != nil {
 			j.req.Events(ev)
 		}
@@ -266,8 +261,13 @@ func (j *job) solveGraph(ctx context.Context, req dockerfile.SolveRequest, track
 	if err := j.checkEntitlements(req.Graph); err != nil {
 		return nil, err
 	}
+	var exec solver.Executor = solver.Gateway{Client: req.Client, CacheImports: req.CacheImports}
+	if j.retry != nil {
+		j.retry.Exec, j.retry.Tracker = exec, tracker
+		exec = j.retry
+	}
 	s := solver.Solver{
-		Exec:     solver.Gateway{Client: req.Client, CacheImports: req.CacheImports},
+		Exec:     exec,
 		Jobs:     j.req.Jobs,
 		FailFast: j.req.FailFast,
 		Tracker:  tracker,

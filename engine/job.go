@@ -14,6 +14,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/zlayer-dev/zlayer/graph"
+	"github.com/zlayer-dev/zlayer/solver"
 	"github.com/zlayer-dev/zlayer/source"
 	"github.com/zlayer-dev/zlayer/source/lock"
 )
@@ -70,6 +71,9 @@ type job struct {
 	wasm *wasmJob
 	// once: a source can be read only once, so there is no second try.
 	once bool
+	// retry and ends are there where the request asks for retries.
+	retry *solver.Retry
+	ends  *stageEnds
 	// cleanup is undone in reverse order.
 	cleanup []func() error
 }

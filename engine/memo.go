@@ -294,7 +294,10 @@ func (j *job) deliverPush(ctx context.Context, w *wanted, rec *memo.Record) (fun
 				return err
 			}
 			o := store.PushOptions{Target: n, Insecure: w.attrs["registry.insecure"] == "true" || res.Insecure(n)}
-			if _, err := s.Push(ctx, desc.Digest.String(), o); err != nil {
+			if err := j.often(ctx, func() error {
+				_, err := s.Push(ctx, desc.Digest.String(), o)
+				return err
+			}); err != nil {
 				return err
 			}
 		}

@@ -14,6 +14,8 @@ import (
 	"github.com/moby/buildkit/solver/pb"
 	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/zlayer-dev/zlayer/source/image"
 )
 
 // errNeedsDaemon says that something can be found out only with a daemon.
@@ -87,7 +89,12 @@ func (o *offline) ResolveImageConfig(ctx context.Context, ref string, opt source
 	if err != nil {
 		return "", "", nil, err
 	}
-	res, err := r.Resolve(ctx, ref, opt.ImageOpt.Platform)
+	var res image.Resolved
+	err = o.job.often(ctx, func() error {
+		var err error
+		res, err = r.Resolve(ctx, ref, opt.ImageOpt.Platform)
+		return err
+	})
 	if err != nil {
 		return "", "", nil, err
 	}

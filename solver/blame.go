@@ -37,6 +37,7 @@ func (r *run) blame(n *node, err error) *cause {
 	if v == "" {
 		v = r.tracker.failedVertex(err)
 	}
+	v = r.tracker.original(v)
 	key := string(v)
 	if v == "" {
 		key = "text:" + err.Error()

@@ -36,6 +36,9 @@ const (
 	Output EventKind = "output"
 	// Progress: a step moved on, as in a transfer; Step and Progress are set.
 	Progress EventKind = "progress"
+	// Retrying: something has failed and will be tried again; Retry is set, and Step where
+	// it is a step.
+	Retrying EventKind = "retrying"
 	// Warning: the build file or the daemon has something to say; Warning is set.
 	Warning EventKind = "warning"
 )
@@ -61,6 +64,8 @@ type Event struct {
 	Progress *Transfer
 	// Warning is what there is to say.
 	Warning *WarningInfo
+	// Retry says what is tried again.
+	Retry *RetryInfo
 	// Err is the failure (StageFailed) or the cause of skipping (StageSkipped).
 	Err error
 }

@@ -27,7 +27,7 @@ type buildFlags struct {
 	progress                       string
 	quiet, check, failFast         bool
 	call, wasmFormat               string
-	jobs                           int
+	jobs, retries                  int
 }
 
 func (b *buildFlags) register(f *pflag.FlagSet) {
@@ -96,6 +96,7 @@ func (b *buildFlags) steps(f *pflag.FlagSet) {
 
 func (b *buildFlags) how(f *pflag.FlagSet) {
 	f.IntVarP(&b.jobs, "jobs", "j", 0, "build at most `N` stages at once instead of as many as there are")
+	f.IntVar(&b.retries, "retries", 0, "try a RUN that fails, a pull or a push up to `N` times more, after a pause that grows, unless that cannot help")
 	f.BoolVar(&b.failFast, "fail-fast", false, "stop everything at the first failure")
 	f.StringVar(&b.progress, "progress", "", "show progress as `MODE`: auto, tty, plain, rawjson or quiet")
 	f.BoolVarP(&b.quiet, "quiet", "q", false, "print the image's digest and nothing else")

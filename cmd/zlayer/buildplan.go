@@ -209,7 +209,10 @@ func (p *planner) scheduling() error {
 	if jobs < 1 && (p.given.Changed("jobs") || from != "--jobs") {
 		return fmt.Errorf("%s=%d: at least one stage must be built at a time", from, jobs)
 	}
-	p.plan.request.Jobs, p.plan.request.FailFast = jobs, p.failFast
+	if p.retries < 0 {
+		return fmt.Errorf("--retries %d: use 0 or a number above", p.retries)
+	}
+	p.plan.request.Jobs, p.plan.request.FailFast, p.plan.request.Retries = jobs, p.failFast, p.retries
 	return nil
 }
 

@@ -140,7 +140,7 @@ func (a *app) pipelineEnded(ctx context.Context, p *pipelinePlan, res *engine.Ba
 		if err == nil || ctx.Err() != nil {
 			progress.PrintWarnings(a.stderr, view.Warnings(), a.globals.debug, a.style())
 		}
-		a.note("\n" + pipelineTable(res))
+		a.note("\n" + pipelineTable(res, view.Counts().Retries))
 	}
 	if err == nil || ctx.Err() != nil {
 		return err
@@ -165,7 +165,7 @@ func done(s engine.BatchState) bool {
 }
 
 // pipelineTable is the table of how all images ended, with a line that sums it up.
-func pipelineTable(res *engine.BatchResult) string {
+func pipelineTable(res *engine.BatchResult, retries int) string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(w, "IMAGE\tSTATE\tDIGEST\tTIME")
@@ -197,6 +197,9 @@ func pipelineTable(res *engine.BatchResult) string {
 	}
 	if pushed > 0 {
 		parts = append(parts, fmt.Sprintf("%d names pushed", pushed))
+	}
+	if retries > 0 {
+		parts = append(parts, progress.RetriesText(retries))
 	}
 	fmt.Fprintf(&b, "%d images: %s, in %.1fs", len(res.Images), strings.Join(parts, ", "), res.Duration.Seconds())
 	return b.String()

@@ -122,5 +122,16 @@ func (c Counts) Built() string {
 	if c.Cached > 0 {
 		s += fmt.Sprintf(", %d cached", c.Cached)
 	}
+	if c.Retries > 0 {
+		s += ", " + RetriesText(c.Retries)
+	}
 	return s
+}
+
+// RetriesText says how often something was tried again.
+func RetriesText(n int) string {
+	if n == 1 {
+		return "1 retry"
+	}
+	return fmt.Sprintf("%d retries", n)
 }

@@ -1,11 +1,13 @@
 package progress
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/solver/pb"
+	digest "github.com/opencontainers/go-digest"
 
 	"github.com/zlayer-dev/zlayer/solver"
 )
@@ -15,6 +17,9 @@ import (
 func Status(e solver.Event) *client.SolveStatus {
 	if e.Warning != nil {
 		return &client.SolveStatus{Warnings: []*client.VertexWarning{warning(e)}}
+	}
+	if e.Retry != nil {
+		return retrying(e)
 	}
 	if e.Step == nil {
 		return nil
@@ -36,6 +41,19 @@ func Status(e solver.Event) *client.SolveStatus {
 		return &client.SolveStatus{Statuses: []*client.VertexStatus{transfer(e)}}
 	}
 	return nil
+}
+
+// retrying is a line in the log of the step, or a step of its own where there is none.
+func retrying(e solver.Event) *client.SolveStatus {
+	r := e.Retry
+	text := fmt.Sprintf("try %d of %d follows in %.1fs, after: %s", r.Try+1, r.Of+1, r.Wait.Seconds(), Lines(r.Err.Error()))
+	if e.Step != nil {
+		return &client.SolveStatus{Logs: []*client.VertexLog{{Vertex: e.Step.Digest, Stream: 2, Data: []byte(text + "\n"), Timestamp: e.Time}}}
+	}
+	at := e.Time
+	return &client.SolveStatus{Vertexes: []*client.Vertex{{
+		Digest: digest.FromString(fmt.Sprintf("retry %s %d", e.Build, e.Time.UnixNano())), Name: stepName(e.Build, text), Started: &at, Completed: &at,
+	}}}
 }
 
 func vertex(e solver.Event) *client.Vertex {

@@ -47,6 +47,8 @@ type View struct {
 // Counts says how the stages of a build ended.
 type Counts struct {
 	Done, Cached, Failed, Skipped int
+	// Retries is how often something was tried again.
+	Retries int
 }
 
 // NewView shows a build on w. For mode TTY, and for Auto to choose it, w must be
@@ -148,6 +150,8 @@ func (v *View) record(e solver.Event) {
 		v.counts.Failed++
 	case solver.StageSkipped:
 		v.counts.Skipped++
+	case solver.Retrying:
+		v.counts.Retries++
 	case solver.Warning:
 		if e.Warning != nil {
 			v.warnings = append(v.warnings, *e.Warning)
