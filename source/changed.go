@@ -166,7 +166,8 @@ func (v *View) look(ctx context.Context, s Selection) ([]seen, error) {
 }
 
 // differ tells whether an entry counts differently now. Times alone do not count,
-// so a file of other times is hashed again.
+// so a file of other times is hashed again, and one that was changed so shortly
+// before it was hashed that the times would not tell.
 func (v *View) differ(ctx context.Context, again *View, a, b *seen) (bool, error) {
 	if a.e.kind != b.e.kind || v.t.countedPerm(a.e.kind, a.e.perm) != v.t.countedPerm(b.e.kind, b.e.perm) {
 		return true, nil
@@ -176,7 +177,7 @@ func (v *View) differ(ctx context.Context, again *View, a, b *seen) (bool, error
 		return !equalSums(a.e.dir.xattrs, b.e.dir.xattrs), nil
 	case kindFile:
 		sa, sb := a.e.stat(), b.e.stat()
-		if sa.sameVersion(&sb) && a.e.mtime != 0 {
+		if sa.sameVersion(&sb) && (a.e.flags&flagFresh == 0 || v.root.safe(&a.e)) {
 			return false, nil
 		}
 		if sa.size != sb.size || a.e.flags&flagSum == 0 {

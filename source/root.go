@@ -50,12 +50,10 @@ func (t *Trees) root(n *dirNode, dir string, st *stat) *root {
 		return r
 	}
 	r := &root{n: n, dir: dir, dirty: n.listed || len(n.kids) > 0} // then others have looked already
-	if t.opts.CacheDir != "" {
-		r.stamp = t.fileTime(dir, st)
-		if reliableStat {
-			r.file = filepath.Join(t.opts.CacheDir, fmt.Sprintf("%x-%x.idx", st.dev, st.ino))
-			r.base = loadIndex(r.file, t.now())
-		}
+	r.stamp = t.fileTime(dir, st)
+	if t.opts.CacheDir != "" && reliableStat {
+		r.file = filepath.Join(t.opts.CacheDir, fmt.Sprintf("%x-%x.idx", st.dev, st.ino))
+		r.base = loadIndex(r.file, t.now())
 	}
 	n.root.Store(r)
 	t.mu.Lock()
@@ -88,7 +86,7 @@ func (t *Trees) fileTime(dir string, st *stat) int64 {
 	if !otherClock(dir) {
 		return now.UnixNano()
 	}
-	if cache, err := lstat(t.opts.CacheDir); err == nil && cache.dev == st.dev {
+	if cache, err := lstat(t.opts.CacheDir); t.opts.CacheDir != "" && err == nil && cache.dev == st.dev {
 		if f, err := os.CreateTemp(t.opts.CacheDir, tempPrefix); err == nil {
 			f.Close()
 			defer os.Remove(f.Name())
