@@ -32,13 +32,14 @@ var layers = map[string][]string{
 	"frontend/wasm":       {"frontend", "source", "graph"},
 	"frontend/pipeline":   {"frontend", "source", "graph"},
 
-	"engine":        {"engine/daemon", "frontend", "frontend/dockerfile", "frontend/zimage", "frontend/runtimes", "frontend/wasm", "frontend/pipeline", "solver", "solver/memo", "store", "source", "graph"},
+	"dag":           {"frontend", "graph"},
+	"engine":        {"engine/daemon", "dag", "frontend", "frontend/dockerfile", "frontend/zimage", "frontend/runtimes", "frontend/wasm", "frontend/pipeline", "solver", "solver/memo", "store", "source", "graph"},
 	"engine/daemon": {"graph"},
 	"cmd":           {"engine", "engine/daemon", "solver", "store", "graph"},
 
-	"integration": {"cmd", "engine", "engine/daemon", "frontend", "frontend/dockerfile", "frontend/zimage", "frontend/runtimes", "frontend/wasm", "frontend/pipeline", "solver", "solver/memo", "store", "source", "graph"},
-	"bench":       {"integration", "engine", "engine/daemon", "frontend", "frontend/dockerfile", "frontend/zimage", "frontend/runtimes", "frontend/wasm", "frontend/pipeline", "solver", "solver/memo", "store", "source", "graph"},
-	"examples":    {"engine"},
+	"integration": {"cmd", "engine", "dag", "engine/daemon", "frontend", "frontend/dockerfile", "frontend/zimage", "frontend/runtimes", "frontend/wasm", "frontend/pipeline", "solver", "solver/memo", "store", "source", "graph"},
+	"bench":       {"integration", "engine", "dag", "engine/daemon", "frontend", "frontend/dockerfile", "frontend/zimage", "frontend/runtimes", "frontend/wasm", "frontend/pipeline", "solver", "solver/memo", "store", "source", "graph"},
+	"examples":    {"engine", "dag"},
 }
 
 // thirdParty says of packages of others which folders alone may import them.

@@ -218,7 +218,7 @@ func (j *job) sink(res *Result) solver.Sink {
 // client is the gateway as frontends see it: build files come from the disk, names
 // of images as the pull mode has them.
 func (j *job) client(gw gwclient.Client) gwclient.Client {
-	return &frontend.Files{Client: j.imageMemo(gw), Dirs: j.dirs, Replace: j.nestedIgnore(j.contextDir, j.dirs["dockerfile"])}
+	return &frontend.Files{Client: j.imageMemo(gw), Dirs: j.dirs, Texts: j.texts, Replace: j.nestedIgnore(j.contextDir, j.dirs["dockerfile"])}
 }
 
 // setCompiled takes over what was compiled before the daemon is asked, nil where that

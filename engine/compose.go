@@ -160,6 +160,12 @@ func (c *composer) optionsFor(u unit, dirs map[string]string, shown string, chai
 			if u.job != nil {
 				ref.Pos = c.job.shown(ref.Pos)
 			}
+			if s, ok, err := c.programState(ctx, u, ref); ok {
+				if err == nil {
+					conv.note(s)
+				}
+				return s, err
+			}
 			n, ok, err := c.nestedUnit(u, conv, ref)
 			if !ok || err != nil {
 				return nil, err
@@ -192,6 +198,10 @@ func (c *composer) nestedUnit(u unit, conv *conversion, ref dockerfile.Reference
 		maps.Copy(n.args, b.Args)
 		n.target, file = b.Target, b.File
 		n.dir, err = c.directive(u, b)
+	} else if named, ok := c.programUnit(u, ref); ok {
+		maps.Copy(n.args, named.args)
+		n.dir, n.file, n.target = named.dir, named.file, named.target
+		return n, true, nil
 	} else if dir, ok := c.namedDir(ref, u.job != nil); ok {
 		n.dir = dir
 	} else if p := c.job.product(ref.Name); p != nil && u.job != nil {
@@ -319,8 +329,9 @@ func (c *composer) attrsKey(u unit) string {
 // compile compiles a unit; what it reads goes into done.
 func (c *composer) compile(ctx context.Context, u unit, chain []link, done *composed) (*graph.Stage, error) {
 	dirs, shown := map[string]string{"context": u.dir, "dockerfile": filepath.Dir(u.file)}, shownPath(u.file)
+	var texts map[string]map[string][]byte
 	if u.job != nil {
-		c, dirs, shown = c.forJob(u.job), u.job.dirs, u.job.shownFile
+		c, dirs, shown, texts = c.forJob(u.job), u.job.dirs, u.job.shownFile, u.job.texts
 	} else if err := c.job.offer("context", u.dir); err != nil {
 		return nil, err
 	}
@@ -331,7 +342,7 @@ func (c *composer) compile(ctx context.Context, u unit, chain []link, done *comp
 		defer mu.Unlock()
 		done.files[path] = true
 	}
-	gw := &frontend.Files{Client: &nestedClient{Client: c.gw, opts: c.attrs(u)}, Dirs: dirs, Asked: inner.asked, Replace: c.job.nestedIgnore(dirs["context"], dirs["dockerfile"])}
+	gw := &frontend.Files{Client: &nestedClient{Client: c.gw, opts: c.attrs(u)}, Dirs: dirs, Texts: texts, Asked: inner.asked, Replace: c.job.nestedIgnore(dirs["context"], dirs["dockerfile"])}
 	o := inner.optionsFor(u, dirs, shown, chain)
 	if u.job != nil && !u.job.run.batch {
 		o.Name = "" // as BuildKit's own frontend has it

@@ -42,6 +42,9 @@ func (c *conversion) note(s *graph.Stage) {
 
 // convert implements dockerfile.Options.Convert.
 func (c *conversion) convert(ctx context.Context, target string, text []byte) (*frontend.Text, error) {
+	if t := c.convertProgram(); t != nil {
+		return t, nil
+	}
 	c.text = text
 	if !zimage.IsZImagefile(filepath.Base(c.unit.file), text) {
 		return nil, nil

@@ -13,6 +13,7 @@ import (
 	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/zlayer-dev/zlayer/dag"
 	"github.com/zlayer-dev/zlayer/graph"
 	"github.com/zlayer-dev/zlayer/solver"
 	"github.com/zlayer-dev/zlayer/source"
@@ -42,6 +43,11 @@ type job struct {
 	dirs   map[string]string
 	// buildDirs are the named contexts that are directories with a build file.
 	buildDirs map[string]string
+	// program is the build of a stage of the Go API, nested the directories with a build
+	// file that it names; texts are files of it that are on no disk, by local source.
+	program *dag.Program
+	nested  map[string]unit
+	texts   map[string]map[string][]byte
 	// contextDir is the build context's directory; empty when it is not one.
 	contextDir string
 	// shownFile is the build file as the user named it, readFile as the frontend

@@ -25,6 +25,8 @@ var buildFiles = []string{"Dockerfile", "dockerfile", "Containerfile"}
 func (j *job) locate() error {
 	local := j.req.Context != "" && j.req.Context != "-" && !isRemote(j.req.Context)
 	switch {
+	case j.req.Stage != nil:
+		return j.stageProgram()
 	case j.req.Context == "":
 		return inputErrorf("no build context given: name a directory, a URL or - for standard input")
 	case !local && (j.req.Runtime != "" || j.req.RuntimeAuto):

@@ -27,7 +27,7 @@ func (j *job) lockPath() string {
 	if j.req.LockFile != "" {
 		return j.req.LockFile
 	}
-	if j.contextDir == "" {
+	if j.contextDir == "" && j.program == nil {
 		return ""
 	}
 	return filepath.Join(j.root(), lock.FileName)

@@ -6,17 +6,20 @@ import (
 
 	digest "github.com/opencontainers/go-digest"
 
+	"github.com/zlayer-dev/zlayer/dag"
 	"github.com/zlayer-dev/zlayer/graph"
 	"github.com/zlayer-dev/zlayer/solver"
 )
 
 // Request says what to build and what to do with the result. The zero value of
-// every field is a sensible default; only Context is needed.
+// every field is a sensible default; only Context or Stage is needed.
 type Request struct {
 	// Context is the build context: a directory, a git URL (as docker build
 	// takes it, with #ref:subdir), an http(s) URL of an archive or of a build
 	// file, or "-" to read from Stdin.
 	Context string
+	// Stage is a stage of the dag package to build, instead of Context and File.
+	Stage *dag.Stage
 	// Stdin is what Context "-" or File "-" reads: a tar archive (gzip, bzip2, xz,
 	// zstd too) is the context, anything else is the build file.
 	Stdin io.Reader

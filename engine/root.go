@@ -36,12 +36,16 @@ func (j *job) root() string {
 			return dir
 		}
 	}
-	for dir := j.contextDir; ; dir = filepath.Dir(dir) {
+	start := j.contextDir
+	if j.program != nil {
+		start = j.programRoot()
+	}
+	for dir := start; ; dir = filepath.Dir(dir) {
 		if _, err := os.Stat(filepath.Join(dir, ".git")); err == nil {
 			return dir
 		}
 		if dir == filepath.Dir(dir) {
-			return j.contextDir
+			return start
 		}
 	}
 }

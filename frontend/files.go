@@ -24,6 +24,9 @@ type Files struct {
 	gwclient.Client
 	// Dirs maps the names of local sources to absolute directories.
 	Dirs map[string]string
+	// Texts are files, by local source and name, that stand in place of those on disk. A
+	// source that Dirs does not have consists of them.
+	Texts map[string]map[string][]byte
 	// Asked, if not nil, is told the path of every file that is read or looked for.
 	Asked func(path string)
 	// Replace, if not nil, gives the text of a file of a directory where another one is
@@ -37,12 +40,13 @@ func (f *Files) Solve(ctx context.Context, req gwclient.SolveRequest) (*gwclient
 	if !ok {
 		return f.Client.Solve(ctx, req)
 	}
-	dir, ok := f.Dirs[name]
-	if !ok {
+	dir, onDisk := f.Dirs[name]
+	texts, inMemory := f.Texts[name]
+	if !onDisk && !inMemory {
 		return f.Client.Solve(ctx, req)
 	}
 	res := gwclient.NewResult()
-	res.SetRef(dirRef{dir, f.Asked, f.Replace})
+	res.SetRef(dirRef{dir, texts, f.Asked, f.Replace})
 	return res, nil
 }
 
@@ -68,7 +72,8 @@ func fileSource(def *pb.Definition) (string, bool) {
 // dirRef is a directory on disk as a build result. Links are followed as they
 // would be in an image: never out of the directory.
 type dirRef struct {
-	dir     string
+	dir     string // "" where there are only texts
+	texts   map[string][]byte
 	asked   func(path string)
 	replace func(ctx context.Context, dir, name string) ([]byte, bool, error)
 }
@@ -86,6 +91,9 @@ func (d dirRef) Evaluate(context.Context) error { return nil }
 
 // ReadFile implements gwclient.Reference.
 func (d dirRef) ReadFile(ctx context.Context, req gwclient.ReadRequest) ([]byte, error) {
+	if text, ok := d.text(req.Filename); ok {
+		return cut(text, req.Range), nil
+	}
 	p, err := d.resolve(req.Filename)
 	if err != nil {
 		return nil, err
@@ -119,6 +127,9 @@ func cut(text []byte, r *gwclient.FileRange) []byte {
 
 // StatFile implements gwclient.Reference.
 func (d dirRef) StatFile(_ context.Context, req gwclient.StatRequest) (*fstypes.Stat, error) {
+	if text, ok := d.text(req.Path); ok {
+		return &fstypes.Stat{Path: req.Path, Mode: 0o644, Size: int64(len(text))}, nil
+	}
 	p, err := d.resolve(req.Path)
 	if err != nil {
 		return nil, err
@@ -163,7 +174,16 @@ func (d dirRef) ReadDir(_ context.Context, req gwclient.ReadDirRequest) ([]*fsty
 	return out, nil
 }
 
+// text is a file that is not read from disk.
+func (d dirRef) text(name string) ([]byte, bool) {
+	text, ok := d.texts[strings.TrimPrefix(path.Clean("/"+filepath.ToSlash(name)), "/")]
+	return text, ok
+}
+
 func (d dirRef) resolve(name string) (string, error) {
+	if d.dir == "" {
+		return "", &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+	}
 	p, err := cfs.RootPath(d.dir, filepath.FromSlash(name))
 	if d.asked != nil && err == nil {
 		d.asked(p)

@@ -13,6 +13,8 @@ type Text struct {
 	// Lines tells for each line of Dockerfile where in Original it comes from;
 	// Lines[0] is line 1. A zero Pos stands for the nearest earlier one that is known.
 	Lines []graph.Pos
+	// Files: Lines is in several files, which the positions name. Original is then empty.
+	Files bool
 	// Target is the stage of Dockerfile to build; empty is the last one.
 	Target string
 	// BuildArgs are arguments that Dockerfile needs beside those the user gave.

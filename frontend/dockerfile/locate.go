@@ -28,10 +28,14 @@ func (b *build) withSource(err error, loc []parser.Range) error {
 	if sm == nil {
 		return err
 	}
+	filename := sm.Filename
+	if len(loc) > 0 {
+		filename = b.filename(loc[0].Start.Line)
+	}
 	return errdefs.WithSource(err, &errdefs.Source{
 		Info: &pb.SourceInfo{
 			Data:       sm.Data,
-			Filename:   sm.Filename,
+			Filename:   filename,
 			Language:   sm.Language,
 			Definition: sm.Definition.ToPB(),
 		},
@@ -71,11 +75,55 @@ func (b *build) relocate(r *pb.Range) {
 	r.End = &pb.Position{Line: int32(last)}
 }
 
-// relocateAll does so for every operation of a definition.
-func (b *build) relocateAll(def *pb.Definition) {
-	if b.converted != nil {
-		eachRange(def, b.relocate)
+// filename is the file that a line of the Dockerfile comes from.
+func (b *build) filename(line int) string {
+	if b.converted != nil && b.converted.Files {
+		if p := b.converted.Pos(line); p.File != "" {
+			return p.File
+		}
 	}
+	return b.src.Filename
+}
+
+// relocateAll does so for every operation of a definition that the build file itself
+// asks for.
+func (b *build) relocateAll(def *pb.Definition) {
+	if b.converted == nil || def.Source == nil {
+		return
+	}
+	own := len(def.Source.Infos)
+	files := map[string]int32{}
+	for _, locs := range def.Source.Locations {
+		for _, l := range locs.Locations {
+			if i := int(l.SourceIndex); i < own && b.isOwn(def.Source.Infos[i]) && len(l.Ranges) > 0 && l.Ranges[0].Start != nil {
+				b.nameFile(def.Source, l, files)
+				for _, r := range l.Ranges {
+					b.relocate(r)
+				}
+			}
+		}
+	}
+}
+
+// isOwn reports whether a file is the build file rather than one of a nested build.
+func (b *build) isOwn(info *pb.SourceInfo) bool {
+	return info.Filename == b.src.Filename && info.Language == b.src.Language
+}
+
+// nameFile gives a location the file that it is in; files are those added so far.
+func (b *build) nameFile(src *pb.Source, l *pb.Location, files map[string]int32) {
+	name := b.filename(int(l.Ranges[0].Start.Line))
+	if name == b.src.Filename {
+		return
+	}
+	i, ok := files[name]
+	if !ok {
+		info := src.Infos[l.SourceIndex].CloneVT()
+		info.Filename = name
+		i = int32(len(src.Infos))
+		src.Infos, files[name] = append(src.Infos, info), i
+	}
+	l.SourceIndex = i
 }
 
 // eachRange calls f with every source range of a definition.
@@ -98,7 +146,7 @@ func (b *build) pos(loc []parser.Range) graph.Pos {
 	if len(rs) == 0 || rs[0].Start == nil {
 		return graph.Pos{File: b.src.Filename}
 	}
-	p := graph.Pos{File: b.src.Filename, Line: int(rs[0].Start.Line)}
+	p := graph.Pos{File: b.filename(loc[0].Start.Line), Line: int(rs[0].Start.Line)}
 	if b.converted != nil && rs[0].Start.Character > 0 {
 		p.Column = int(rs[0].Start.Character) + 1
 	}
