@@ -166,6 +166,11 @@ func (j *job) setWasm() error {
 	if err := j.wasmPlatforms(w); err != nil {
 		return err
 	}
+	for kind, v := range j.req.Attests {
+		if w.format != WasmImage && v != "disabled=true" {
+			return inputErrorf("attestations are not attached to WebAssembly artifacts: drop %s, or make an image (--wasm-format=image)", kind)
+		}
+	}
 	if j.req.Target != "" {
 		return inputErrorf("a WebAssembly build has no stages to choose: drop target %s", j.req.Target)
 	}

@@ -234,6 +234,7 @@ func TestDetect(t *testing.T) {
 	}{
 		{tree{"Cargo.toml": "[package]\nname=\"x\"\n[dependencies]\nwit-bindgen = \"0.30\"\n"}, Rust},
 		{tree{"Cargo.toml": "[package]\nname=\"x\"\n[package.metadata.component]\npackage=\"a:b\"\n"}, RustComponent},
+		{tree{"Cargo.toml": "[package]\nname=\"x\"\n[package.metadata.component]\n"}, RustComponent},
 		{tree{"Cargo.toml": "[package]\nname=\"x\"\n[package.metadata.component.target]\npath=\"wit\"\n"}, RustComponent},
 		{tree{"Cargo.toml": "# [package.metadata.component]\n[package]\nname=\"x\"\n"}, Rust},
 		{tree{"Cargo.toml": "", "cargo-component.toml": ""}, RustComponent},

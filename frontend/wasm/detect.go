@@ -60,7 +60,7 @@ type cargoManifest struct {
 		Name       string `toml:"name"`
 		DefaultRun string `toml:"default-run"`
 		Metadata   struct {
-			Component map[string]any `toml:"component"`
+			Component any `toml:"component"`
 		} `toml:"metadata"`
 	} `toml:"package"`
 	Lib *struct {

@@ -1,22 +1,25 @@
-# language rust, target preview2, file /module.wasm
+# language rust-component, target preview2, file /module.wasm
+# world demo:greet/greeter@0.1.0 exports [greet]
 ARG WASM_IMAGE=docker.io/library/rust:1.91-bookworm
 
 FROM --platform=$BUILDPLATFORM ${WASM_IMAGE} AS toolchain
-RUN ! command -v rustup >/dev/null || rustup target add wasm32-wasip2
+RUN --mount=type=cache,id=zlayer-wasm-cargo-registry,target=/usr/local/cargo/registry,sharing=shared <<'ZLAYER'
+set -e
+! command -v rustup >/dev/null || rustup target add wasm32-wasip1
+command -v cargo-component >/dev/null || cargo install --locked cargo-component@0.21.1
+ZLAYER
 
 FROM toolchain AS build
 WORKDIR /wasm
 WORKDIR /src
 COPY --exclude=**/target --exclude=.git . .
 RUN --mount=type=cache,id=zlayer-wasm-cargo-registry,target=/usr/local/cargo/registry,sharing=shared --mount=type=cache,id=zlayer-wasm-cargo-git,target=/usr/local/cargo/git,sharing=shared --mount=type=cache,id=zlayer-wasm-cargo-target,target=/wasm/target,sharing=locked <<'ZLAYER'
-export WASM_WIT=/src/wit; set -e
+export WASM_WORLD=demo:greet/greeter@0.1.0 CARGO_COMPONENT_WIT_WORLD=demo:greet/greeter@0.1.0 WASM_WIT=/src/wit; set -e
 export CARGO_HOME=/usr/local/cargo CARGO_TARGET_DIR=/wasm/target
 find . -type f -exec touch {} +
-triple=wasm32-wasip2
-rustc --print target-list | grep -qx "$triple" || { echo "this Rust knows no $triple: take an image of Rust 1.82 or later, or set wasm.adapter to command or reactor" >&2; exit 1; }
-cargo build --target "$triple" --message-format=json-render-diagnostics >/wasm/messages.json
-sed -n '/"reason":"compiler-artifact"/s/.*"filenames":\[\([^]]*\)\].*/\1/p' /wasm/messages.json | tr ',' '\n' |
-  sed -n 's/^"\(.*\.wasm\)"$/\1/p' | sort -u >/wasm/results
+rm -f /wasm/target/wasm32-*/*/*.wasm
+cargo component build
+find /wasm/target -mindepth 3 -maxdepth 3 -name '*.wasm' | sort >/wasm/results
 if [ "$(wc -l </wasm/results)" -gt 1 ]; then
   grep -e /c.wasm -e /c.wasm /wasm/results >/wasm/result || cp /wasm/results /wasm/result
   mv /wasm/result /wasm/results
