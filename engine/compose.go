@@ -300,9 +300,11 @@ func (c *composer) once(ctx context.Context, u unit, chain []link) (*graph.Stage
 	}
 	c.units.mu.Unlock()
 	if mine {
-		// It is everybody's: it must not end with whoever asked first.
-		done.stage, done.err = c.compile(context.WithoutCancel(ctx), u, chain, done)
-		close(done.ready)
+		go func() {
+			defer close(done.ready)
+			// It is everybody's: it must not end with whoever asked first.
+			done.stage, done.err = c.compile(context.WithoutCancel(ctx), u, chain, done)
+		}()
 	}
 	select {
 	case <-ctx.Done():
