@@ -107,13 +107,18 @@ func (a *affecting) add(ctx context.Context, req NamedRequest) error {
 	defer j.close()
 	img := AffectedImage{Name: req.Name}
 	now, err := j.compileKeys(ctx)
-	if errors.Is(err, errNeedsDaemon) {
-		img.Affected, img.Reason = true, err.Error()
-		a.images, a.graphs = append(a.images, img), append(a.graphs, nil)
-		return nil
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
 	if err != nil {
-		return j.explain(ctx, err)
+		// One build with a mistake must not hide what is to be known of the others;
+		// whoever builds it will see the mistake.
+		img.Affected, img.Reason = true, "it cannot be compiled: "+j.explain(ctx, err).Error()
+		if errors.Is(err, errNeedsDaemon) {
+			img.Reason = err.Error()
+		}
+		a.images, a.graphs = append(a.images, img), append(a.graphs, nil)
+		return nil
 	}
 	if now.base == "" {
 		img.Affected, img.Reason = true, now.why.Error()

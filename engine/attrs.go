@@ -82,7 +82,13 @@ func (j *job) setPlatforms() error {
 func (j *job) setPull() error {
 	switch j.req.Pull {
 	case PullDefault:
+		if j.req.Offline {
+			j.attrs["image-resolve-mode"] = "local"
+		}
 	case PullAlways, PullNewer:
+		if j.req.Offline {
+			return inputErrorf("offline and pull mode %s exclude each other: the one asks no registry, the other each one", j.req.Pull)
+		}
 		j.attrs["image-resolve-mode"] = "pull"
 	case PullNever:
 		j.attrs["image-resolve-mode"] = "local"

@@ -12,6 +12,7 @@ import (
 	resolverconfig "github.com/moby/buildkit/util/resolver/config"
 
 	"github.com/zlayer-dev/zlayer/engine/daemon"
+	"github.com/zlayer-dev/zlayer/solver/memo"
 	"github.com/zlayer-dev/zlayer/store"
 )
 
@@ -61,6 +62,9 @@ func Open(_ context.Context, cfg Config) (*Engine, error) {
 	}
 	if cfg.Addr != "" && cfg.NoDaemon {
 		return nil, inputErrorf("an address and in-process building exclude each other: drop one of --addr and --no-daemon")
+	}
+	if _, err := memo.Parse(cfg.Memo...); err != nil {
+		return nil, &InputError{Err: err}
 	}
 	return &Engine{cfg: cfg}, nil
 }

@@ -36,6 +36,9 @@ func (j *job) lockPath() string {
 // setLock reads the lock file.
 func (j *job) setLock() error {
 	path := j.lockPath()
+	if j.req.lockAnew {
+		return nil
+	}
 	if path == "" {
 		if j.req.Locked {
 			return inputErrorf("a build context that is no directory has no lock file: name one with --lock-file")
@@ -221,11 +224,18 @@ type LockOptions struct {
 // LockResult says what is locked.
 type LockResult struct {
 	// Path is the lock file.
-	Path string
-	// Entries are all entries now; Added, Changed and Removed those that differ from
-	// the file as it was. Changed ones have the new value.
-	Entries, Added, Changed, Removed []lock.Entry
+	Path string `json:"path"`
+	// Entries are all entries now.
+	Entries []LockEntry `json:"entries"`
+	// Added, Changed and Removed are those that differ from the file as it was.
+	// Changed ones have the new value.
+	Added   []LockEntry `json:"added,omitempty"`
+	Changed []LockEntry `json:"changed,omitempty"`
+	Removed []LockEntry `json:"removed,omitempty"`
 }
+
+// LockEntry is one line of a lock file.
+type LockEntry = lock.Entry
 
 // Lock compiles requests without building them and locks every image tag, git
 // reference and address that they read. All requests are locked by one file, that of

@@ -30,7 +30,7 @@ type locker struct {
 
 // add locks what one request reads.
 func (l *locker) add(ctx context.Context, r *run, req Request) error {
-	req.lockLater, req.Locked, req.Offline = true, false, false
+	req.lockLater, req.Locked, req.Offline, req.lockAnew = true, false, false, l.options.UpdateAll
 	j, err := r.prepareCall(req)
 	if err != nil {
 		return err
@@ -40,7 +40,7 @@ func (l *locker) add(ctx context.Context, r *run, req Request) error {
 		if l.path = j.lockPath(); l.path == "" {
 			return inputErrorf("a build context that is no directory has no place for a lock file: name one with --lock-file")
 		}
-		if l.old, _, err = r.readLock(l.path); err != nil {
+		if l.old, _, err = r.readLock(l.path); err != nil && !l.options.UpdateAll {
 			return asInput(err)
 		}
 	}
@@ -123,7 +123,7 @@ func (l *locker) finish() (*LockResult, error) {
 			return nil, inputErrorf("nothing that is called %s is locked or read by these builds", name)
 		}
 	}
-	res := &LockResult{Path: l.path}
+	res := &LockResult{Path: shownPath(l.path)}
 	if !l.options.Prune {
 		for _, e := range l.old.Entries() {
 			if _, ok := l.fresh.Get(e.Kind, e.Ref, e.Platform); !ok {

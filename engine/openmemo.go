@@ -14,10 +14,7 @@ const defaultMemo = "local"
 // asked for something; trouble with it goes to warn.
 func (e *Engine) openMemo(spec []string, warn func(error)) (memo.Store, error) {
 	if len(spec) == 0 {
-		spec = e.cfg.Memo
-	}
-	if len(spec) == 0 {
-		spec = []string{defaultMemo}
+		spec = e.memoSpec()
 	}
 	c, err := memo.Parse(spec...)
 	if err != nil {
@@ -32,4 +29,12 @@ func (e *Engine) openMemo(spec []string, warn func(error)) (memo.Store, error) {
 		return nil, &InputError{Err: err}
 	}
 	return s, nil
+}
+
+// memoSpec is the memo in the form of the flag.
+func (e *Engine) memoSpec() []string {
+	if len(e.cfg.Memo) == 0 {
+		return []string{defaultMemo}
+	}
+	return e.cfg.Memo
 }

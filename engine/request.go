@@ -90,6 +90,8 @@ type Request struct {
 	Offline  bool
 	// lockLater: the lock file is about to be written.
 	lockLater bool
+	// lockAnew: what the lock file says does not count, not even its mistakes.
+	lockAnew bool
 
 	// Network is the default network of RUN: "default", "none" or "host".
 	Network string

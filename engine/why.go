@@ -96,8 +96,11 @@ var ErrNoRecord = errors.New("no earlier build of this target is remembered")
 // Why says what is different from the last build of the same target, or from
 // another: against is empty, the digest of a record, or a git reference. Nothing is
 // built, and no daemon is asked. The error is ErrNoRecord where there is nothing to
-// compare with.
+// compare with. With a git reference, permission bits count as git knows them.
 func (e *Engine) Why(ctx context.Context, req Request, against string) (*Why, error) {
+	if against != "" && digest.Digest(against).Validate() != nil {
+		req.NormalizeModes = true
+	}
 	r, err := e.newRun(req)
 	if err != nil {
 		return nil, err

@@ -45,7 +45,7 @@ those that can still be built are built, and all causes are told, unless
 		},
 	}
 	f.register(cmd.Flags())
-	usesGlobals(cmd, remoteFlags, stateFlags, storeFlags, embeddedFlags, debugFlags)
+	usesGlobals(cmd, remoteFlags, stateFlags, storeFlags, embeddedFlags, memoFlags, debugFlags)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		p, err := f.plan(a, cmd.Flags(), args)
 		if err != nil {
@@ -65,6 +65,8 @@ type buildPlan struct {
 	json bool
 	// resultJSON asks for a description of the result on standard output.
 	resultJSON   bool
+	// updateLock asks for the lock file to be updated before the build.
+	updateLock   bool
 	metadataFile string
 	iidFile      string
 	// archive is standard output where it is an output; nil otherwise.
@@ -97,6 +99,11 @@ func (a *app) build(ctx context.Context, p *buildPlan) (err error) {
 	if a.globals.debug {
 		logrus.SetOutput(a.stderr)
 		logrus.SetLevel(logrus.DebugLevel)
+	}
+	if p.updateLock {
+		if err := a.updateLock(ctx, e, p); err != nil {
+			return err
+		}
 	}
 	p.request.Events = view.Sink
 	if p.call != "" {
@@ -176,14 +183,45 @@ func (a *app) built(p *buildPlan, res *engine.Result, view *progress.View, took 
 
 // summary is the last line of a successful build.
 func summary(res *engine.Result, counts progress.Counts, took time.Duration) string {
-	parts := []string{"built"}
+	parts := []string{outcome(res)}
 	parts = append(parts, shortNames(res.Tags)...)
 	if res.Digest != "" {
 		parts = append(parts, res.Digest.String())
 	}
-	parts = append(parts, fmt.Sprintf("in %.1fs", took.Seconds()))
-	if s := counts.Built(); s != "" {
+	parts = append(parts, "in "+duration(took))
+	if s := counts.Built(); s != "" && res.Changed {
 		parts = append(parts, "("+s+")")
 	}
 	return strings.Join(parts, " ")
+}
+
+// outcome says in a word what a build had to do.
+func outcome(res *engine.Result) string {
+	switch {
+	case res.Changed:
+		return "built"
+	case res.Restored:
+		return "restored"
+	}
+	return "unchanged"
+}
+
+// duration is how long something took, for people.
+func duration(d time.Duration) string {
+	if d < time.Second {
+		return fmt.Sprintf("%dms", d.Milliseconds())
+	}
+	return fmt.Sprintf("%.1fs", d.Seconds())
+}
+
+// updateLock is --update-bottles.
+func (a *app) updateLock(ctx context.Context, e builder, p *buildPlan) error {
+	res, err := e.Lock(ctx, []engine.Request{p.request}, engine.LockOptions{UpdateAll: true})
+	if err != nil {
+		return err
+	}
+	if p.mode != progress.Quiet && p.mode != progress.RawJSON {
+		a.note("--update-bottles updates the lock file: " + lockSummary(res))
+	}
+	return nil
 }

@@ -17,6 +17,9 @@ type buildFlags struct {
 	noCache                        bool
 	noCacheFilter                  []string
 	pull, defaultRegistry          string
+	normalizeModes                 bool
+	lockFile                       string
+	locked, offline, updateBottles bool
 	cacheFrom, cacheTo             []string
 	secrets, ssh, allow            []string
 	network, shmSize, cgroupParent string
@@ -33,11 +36,14 @@ type buildFlags struct {
 func (b *buildFlags) register(f *pflag.FlagSet) {
 	f.SortFlags = false
 	b.what(f)
+	b.questions(f)
 	group(f, "What to build")
 	b.result(f)
 	group(f, "What comes out of it")
 	b.cache(f)
 	group(f, "Cache")
+	b.locking(f)
+	group(f, "Lock file")
 	b.steps(f)
 	group(f, "What steps may use")
 	b.how(f)
@@ -53,9 +59,13 @@ func (b *buildFlags) what(f *pflag.FlagSet) {
 	f.StringArrayVar(&b.contexts, "build-context", nil, "add a named context: `NAME=PATH`, or instead of the path a git or http URL, docker-image://REF or oci-layout://DIR; a directory with a build file that FROM names is built, too (repeatable)")
 	f.StringVar(&b.root, "root", "", "let builds of other directories read what is below `DIR`; without it the git work tree of the context")
 	f.StringVar(&b.defaultRegistry, "default-registry", "", "look for images with short names, as in FROM alpine, in `REGISTRY` (HOST[/PATH]) first and on Docker Hub only if they are not there")
+	f.BoolVar(&b.normalizeModes, "normalize-modes", false, "take permission bits of local files as git does, 0755 for what its owner may execute and 0644 for the rest, so that the umask of a checkout does not matter")
 	f.StringArrayVar(&b.platforms, "platform", nil, "build for `PLATFORM,...` (OS/ARCH[/VARIANT]) instead of the daemon's own; several give an index")
 	b.wasmForm(f)
 	f.StringVar(&b.syntax, "syntax", "", "build with the frontend `IMAGE` whatever the build file's syntax line says")
+}
+
+func (b *buildFlags) questions(f *pflag.FlagSet) {
 	f.StringVar(&b.call, "call", "", "answer a `QUESTION` instead of building: check, outline, targets or subrequests.describe, with ,format=json for programs")
 	f.BoolVar(&b.check, "check", false, "check the build file and build nothing; short for --call=check")
 }
@@ -83,10 +93,25 @@ func (b *buildFlags) cache(f *pflag.FlagSet) {
 	f.StringArrayVar(&b.cacheTo, "cache-to", nil, "write a cache: an image reference or `type=TYPE[,KEY=VALUE]` with TYPE registry, local, inline, gha, s3 or azblob (repeatable)")
 }
 
+func (b *buildFlags) locking(f *pflag.FlagSet) {
+	b.lockFileFlag(f)
+	f.BoolVar(&b.locked, "locked", false, "fail where an image, git or http source is not in the lock file")
+	f.BoolVar(&b.offline, "offline", false, "ask no registry and no server what a name stands for: go by the lock file, else by what it stood for last")
+	f.BoolVar(&b.updateBottles, "update-bottles", false, "update the lock file before the build, as zlayer lock --update does")
+}
+
+func (b *buildFlags) lockFileFlag(f *pflag.FlagSet) {
+	f.StringVar(&b.lockFile, "lock-file", "", "the lock `FILE`; without it zlayer.lock at the root (see --root), if it is there")
+}
+
+func (b *buildFlags) allowFlag(f *pflag.FlagSet) {
+	f.StringArrayVar(&b.allow, "allow", nil, "an `ENTITLEMENT`: network.host, security.insecure, device[=NAME], or fs.read=DIR for builds of directories outside the root (repeatable)")
+}
+
 func (b *buildFlags) steps(f *pflag.FlagSet) {
 	f.StringArrayVar(&b.secrets, "secret", nil, "a secret: `id=ID[,src=FILE|,env=NAME]`; with neither the variable ID, else the file ID (repeatable)")
 	f.StringArrayVar(&b.ssh, "ssh", nil, "an ssh agent: `ID[=SOCKET|KEY,...]`, the ID being mostly default (repeatable)")
-	f.StringArrayVar(&b.allow, "allow", nil, "an `ENTITLEMENT`: network.host, security.insecure, device[=NAME], or fs.read=DIR for builds of directories outside the root (repeatable)")
+	b.allowFlag(f)
 	f.StringVar(&b.network, "network", "", "the network of RUN steps: `MODE` is default, none or host")
 	f.StringArrayVar(&b.addHosts, "add-host", nil, "a line in /etc/hosts: `NAME:IP` (repeatable)")
 	f.StringVar(&b.shmSize, "shm-size", "", "a /dev/shm of `SIZE`, with b, k, m or g")

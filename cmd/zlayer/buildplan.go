@@ -33,7 +33,7 @@ func (b *buildFlags) plan(a *app, given *pflag.FlagSet, args []string) (*buildPl
 	p := &planner{buildFlags: b, app: a, given: given, plan: &buildPlan{}}
 	for _, step := range []func() error{
 		func() error { return p.source(args) },
-		p.arguments, p.metadata, p.image, p.result, p.cache, p.access, p.limits, p.scheduling, p.view, p.question, p.files,
+		p.arguments, p.metadata, p.image, p.result, p.cache, p.locking, p.access, p.limits, p.scheduling, p.view, p.question, p.files,
 	} {
 		if err := step(); err != nil {
 			return nil, err
@@ -67,7 +67,7 @@ func (p *planner) source(args []string) error {
 		}
 		r.Syntax = p.syntax
 	}
-	r.Root, r.Runtime, r.RuntimeAuto = p.root, p.runtime, p.runtimeAuto
+	r.Root, r.Runtime, r.RuntimeAuto, r.NormalizeModes = p.root, p.runtime, p.runtimeAuto, p.normalizeModes
 	var err error
 	r.BuildContexts, err = unique("build-context", p.contexts, flags.ParseBuildContext)
 	return err
@@ -177,6 +177,24 @@ func (p *planner) cache() error {
 	return err
 }
 
+// locking is what fixes sources that can change.
+func (p *planner) locking() error {
+	r := &p.plan.request
+	r.LockFile, r.Locked, r.Offline = p.lockFile, p.locked, p.offline
+	p.plan.updateLock = p.updateBottles
+	switch {
+	case p.given.Changed("lock-file") && p.lockFile == "":
+		return errors.New("--lock-file: the file name is empty")
+	case p.offline && (r.Pull == engine.PullAlways || r.Pull == engine.PullNewer):
+		return fmt.Errorf("--offline and --pull=%s contradict each other: give one of them", r.Pull)
+	case p.updateBottles && p.offline:
+		return errors.New("--update-bottles looks everything up, and --offline forbids that: give one of them")
+	case p.updateBottles && (r.Context == "-" || r.File == "-"):
+		return errors.New("--update-bottles needs the build file twice, and standard input can be read once only: name a file")
+	}
+	return nil
+}
+
 // limits bound RUN steps.
 func (p *planner) limits() error {
 	r := &p.plan.request
@@ -249,7 +267,7 @@ func (p *planner) question() error {
 	if c.Name == "" {
 		return nil
 	}
-	for _, name := range []string{"output", "push", "load", "metadata-file", "iidfile", "cache-to"} {
+	for _, name := range []string{"output", "push", "load", "metadata-file", "iidfile", "cache-to", "update-bottles"} {
 		if p.given.Changed(name) {
 			return fmt.Errorf("%s builds nothing, so --%s cannot be done: leave out one of them", flag, name)
 		}

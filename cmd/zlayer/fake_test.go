@@ -54,7 +54,7 @@ func (f *fakeEngine) Build(ctx context.Context, r engine.Request) (*engine.Resul
 	one := fakeStageError(2, `process "/bin/sh -c false" did not complete successfully: exit code: 1`)
 	two := fakeStageError(4, `process "/bin/sh -c nope" did not complete successfully: exit code: 127`)
 	switch os.Getenv("ENGINE") {
-	case "":
+	case "", "unchanged", "restored":
 		return f.succeed(r)
 	case "fail":
 		f.events(r, one)
@@ -115,7 +115,7 @@ func (f *fakeEngine) events(r engine.Request, failure *solver.StageError) {
 
 func (f *fakeEngine) succeed(r engine.Request) (*engine.Result, error) {
 	f.events(r, nil)
-	res := &engine.Result{Metadata: map[string]string{
+	res := &engine.Result{Changed: os.Getenv("ENGINE") == "", Restored: os.Getenv("ENGINE") == "restored", Metadata: map[string]string{
 		"containerimage.buildinfo": "eyJhIjoxfQ==",
 		"note":                     "text",
 	}}
@@ -151,6 +151,28 @@ func (f *fakeEngine) Call(_ context.Context, r engine.Request, c engine.Call) (*
 
 func (f *fakeEngine) Prune(_ context.Context, o engine.PruneOptions) (engine.PruneReport, error) {
 	return engine.PruneReport{Records: 3, Bytes: 1 << 20}, writeValue(o)
+}
+
+// Lock, Why and Affected are the real ones, and noted.
+func (f *fakeEngine) Lock(ctx context.Context, r []engine.Request, o engine.LockOptions) (*engine.LockResult, error) {
+	if err := writeValue(f.config, r[0], o); err != nil {
+		return nil, err
+	}
+	return f.Engine.Lock(ctx, r, o)
+}
+
+func (f *fakeEngine) Why(ctx context.Context, r engine.Request, against string) (*engine.Why, error) {
+	if err := f.note(r); err != nil {
+		return nil, err
+	}
+	return f.Engine.Why(ctx, r, against)
+}
+
+func (f *fakeEngine) Affected(ctx context.Context, r []engine.NamedRequest, o engine.AffectedOptions) (*engine.Affected, error) {
+	if err := writeValue(f.config, r[0].Request, o); err != nil {
+		return nil, err
+	}
+	return f.Engine.Affected(ctx, r, o)
 }
 
 // note writes what the engine was opened with and asked for.

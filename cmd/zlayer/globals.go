@@ -21,6 +21,7 @@ type globals struct {
 	noDaemon                                 bool
 	stateDir, storeDir, daemonConfig         string
 	mirrors, plainHTTP, insecure, registryCA []string
+	memo                                     []string
 	debug                                    bool
 }
 
@@ -31,6 +32,7 @@ var (
 	remoteFlags   = []string{"addr", "tls-ca", "tls-cert", "tls-key", "tls-servername", "no-daemon"}
 	embeddedFlags = []string{"daemon-config", "registry-mirror", "registry-http", "registry-insecure", "registry-ca"}
 	registryFlags = []string{"registry-http", "registry-insecure", "registry-ca"}
+	memoFlags     = []string{"memo"}
 	debugFlags    = []string{"debug"}
 )
 
@@ -41,6 +43,7 @@ var globalEnv = map[string]string{
 	"state-dir":     "ZLAYER_STATE_DIR",
 	"store-dir":     "ZLAYER_STORE_DIR",
 	"daemon-config": "ZLAYER_DAEMON_CONFIG",
+	"memo":          "ZLAYER_MEMO",
 	"debug":         "ZLAYER_DEBUG",
 }
 
@@ -59,6 +62,7 @@ func (g *globals) register(f *pflag.FlagSet) {
 	f.StringArrayVar(&g.plainHTTP, "registry-http", nil, "speak plain http with the registry `HOST` (repeatable)")
 	f.StringArrayVar(&g.insecure, "registry-insecure", nil, "do not verify the certificate of the registry `HOST` (repeatable)")
 	f.StringArrayVar(&g.registryCA, "registry-ca", nil, "verify a registry by the CA certificates in a file: `HOST=FILE` (repeatable)")
+	f.StringArrayVar(&g.memo, "memo", nil, "remember in `PLACE` what builds gave: local[=DIR] (without this flag), registry=REPOSITORY, s3=bucket=NAME,..., several joined by +, or off; docs/memo.md has the options (repeatable)")
 	f.BoolVar(&g.debug, "debug", false, "tell the details of warnings and what BuildKit's client logs; have a daemon that is started for it keep a verbose log")
 }
 
@@ -188,6 +192,7 @@ func (g *globals) config() (engine.Config, error) {
 		NoDaemon:     g.noDaemon,
 		TLS:          engine.TLSConfig{CA: g.tlsCA, Cert: g.tlsCert, Key: g.tlsKey, ServerName: g.tlsServerName},
 		DaemonConfig: g.daemonConfig,
+		Memo:         g.memo,
 		PlainHTTP:    g.plainHTTP,
 		Insecure:     g.insecure,
 		// A shared daemon is not replaced for the sake of its log.

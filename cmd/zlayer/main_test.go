@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"os/exec"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
@@ -20,7 +22,11 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	digest "github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/zlayer-dev/zlayer/solver/memo"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -29,6 +35,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"zlayer":    func() { os.Exit(fakeApp().run(os.Args[1:])) },
 		"mkarchive": makeArchive,
+		"mkrecord":  makeRecord,
 	})
 }
 
@@ -109,9 +116,18 @@ func interrupt(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// makeArchive writes an image as docker save does: mkarchive FILE NAME.
+// makeArchive writes an image as docker save does: mkarchive FILE NAME [SIZE], with a
+// layer of SIZE blocks.
 func makeArchive() {
-	img, err := testImage()
+	blocks := 1
+	if len(os.Args) > 3 {
+		var err error
+		if blocks, err = strconv.Atoi(os.Args[3]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
+	img, err := testImage(blocks)
 	if err == nil {
 		var tag name.Tag
 		if tag, err = name.NewTag(os.Args[2]); err == nil {
@@ -125,8 +141,8 @@ func makeArchive() {
 }
 
 // testImage is an image of one layer, the same each time.
-func testImage() (v1.Image, error) {
-	layer := static.NewLayer(make([]byte, 1024), types.DockerUncompressedLayer)
+func testImage(blocks int) (v1.Image, error) {
+	layer := static.NewLayer(make([]byte, 1024*blocks), types.DockerUncompressedLayer)
 	img, err := mutate.AppendLayers(empty.Image, layer)
 	if err != nil {
 		return nil, err
@@ -138,4 +154,17 @@ func testImage() (v1.Image, error) {
 	file = file.DeepCopy()
 	file.OS, file.Architecture = "linux", "amd64"
 	return mutate.ConfigFile(img, file)
+}
+
+// makeRecord remembers a build in the directory of a memo: mkrecord DIR NAME.
+func makeRecord() {
+	d := &memo.Dir{Path: os.Args[1]}
+	err := d.Put(context.Background(), &memo.Record{
+		Key: digest.FromString(os.Args[2]), Kind: memo.KindImage, Image: &ocispecs.Descriptor{Digest: digest.FromString("image")},
+		Names: []string{"docker.io/library/" + os.Args[2]}, Created: time.Date(2026, time.January, 2, 3, 4, 5, 0, time.UTC),
+	})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 }

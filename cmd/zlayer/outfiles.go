@@ -68,7 +68,7 @@ func writeMetadata(path string, res *engine.Result) error {
 // metadataOf is the exporter's response as docker buildx writes it: values that are
 // JSON in base64 as JSON, the others as strings.
 func metadataOf(res *engine.Result) map[string]any {
-	out := map[string]any{}
+	out := map[string]any{"zlayer.changed": res.Changed}
 	for k, v := range res.Metadata {
 		out[k] = metadataValue(v)
 	}

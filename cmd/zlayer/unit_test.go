@@ -132,19 +132,26 @@ func TestMetadataValue(t *testing.T) {
 }
 
 func TestSummary(t *testing.T) {
-	res := &engine.Result{Digest: "sha256:1", Tags: []string{"docker.io/library/app:latest", "r.example/x:1"}}
+	res := &engine.Result{Changed: true, Digest: "sha256:1", Tags: []string{"docker.io/library/app:latest", "r.example/x:1"}}
 	for _, c := range []struct {
 		res  *engine.Result
 		want string
 	}{
 		{res, "built app:latest r.example/x:1 sha256:1 in 1.5s"},
-		{&engine.Result{}, "built in 1.5s"},
+		{&engine.Result{Changed: true}, "built in 1.5s"},
+		{&engine.Result{}, "unchanged in 1.5s"},
+		{&engine.Result{Digest: "sha256:1"}, "unchanged sha256:1 in 1.5s"},
+		{&engine.Result{Restored: true}, "restored in 1.5s"},
 	} {
 		if got := summary(c.res, progress.Counts{}, 1500*time.Millisecond); got != c.want {
 			t.Errorf("got %q, want %q", got, c.want)
 		}
 	}
-	if got, want := summary(&engine.Result{}, progress.Counts{Done: 1, Cached: 2}, time.Second), "built in 1.0s (3 stages, 2 cached)"; got != want {
+	if got, want := summary(&engine.Result{Changed: true}, progress.Counts{Done: 1, Cached: 2}, time.Second), "built in 1.0s (3 stages, 2 cached)"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	// A build that has done nothing has no stages to tell about.
+	if got, want := summary(&engine.Result{}, progress.Counts{Cached: 2}, 12*time.Millisecond), "unchanged in 12ms"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

@@ -52,13 +52,13 @@ const (
 
 // Entry locks one source.
 type Entry struct {
-	Kind Kind
+	Kind Kind `json:"kind"`
 	// Ref is an image reference in full, a git URL with #reference, or an address.
-	Ref string
+	Ref string `json:"ref"`
 	// Platform is that of an image, normalised; "" for other kinds.
-	Platform string
+	Platform string `json:"platform,omitempty"`
 	// Value is a digest, or the commit of a git reference.
-	Value string
+	Value string `json:"value"`
 }
 
 // File is the content of a lock file. The zero value locks nothing.
@@ -182,7 +182,7 @@ func Parse(name string, text []byte) (*File, error) {
 	return f, nil
 }
 
-var errVersion = fmt.Errorf("a lock file begins with the line %q: write it anew with zlayer lock", header)
+var errVersion = fmt.Errorf("a lock file begins with the line %q: write it anew with zlayer lock --update", header)
 
 func (f *File) parseLine(line string, first bool) error {
 	if first {
@@ -199,7 +199,7 @@ func (f *File) parseLine(line string, first bool) error {
 	case fields[0] != string(Image) && len(fields) == 3:
 		e = Entry{Kind: Kind(fields[0]), Ref: fields[1], Value: fields[2]}
 	case strings.HasPrefix(line, "<<<<<<<") || strings.HasPrefix(line, "=======") || strings.HasPrefix(line, ">>>>>>>"):
-		return errors.New("a merge has left a conflict: settle it, or write the file anew with zlayer lock")
+		return errors.New("a merge has left a conflict: settle it, or write the file anew with zlayer lock --update")
 	default:
 		return errors.New("a line is one of: image REF PLATFORM DIGEST, git URL#REF COMMIT, http URL DIGEST")
 	}
