@@ -55,14 +55,6 @@ func (u unit) key() string {
 	return string(h.Digest())
 }
 
-// link is a step of the way from the outermost build to a nested one.
-type link struct {
-	key   string
-	shown string
-	// pos is where the next build is asked for.
-	pos graph.Pos
-}
-
 // composer compiles a build and the builds nested in it into one graph. Each
 // nested directory is compiled once for the same arguments and platform.
 type composer struct {
@@ -77,6 +69,8 @@ type composer struct {
 	// asked is told the files that builds read or look for; nil tells nobody.
 	asked func(path string)
 	units *unitTable
+	// self is the unit that is being compiled; nil outside of all.
+	self *composed
 }
 
 // unitTable holds the builds that have been compiled, or are being compiled.
@@ -92,6 +86,8 @@ type composed struct {
 	err   error
 	// files are what it has read or looked for.
 	files map[string]bool
+	// waits are the units that its compilation waits for.
+	waits []wait
 }
 
 // newComposer compiles a job against a gateway.
@@ -177,6 +173,8 @@ func (c *composer) optionsFor(u unit, dirs map[string]string, shown string, chai
 			s, err := c.once(ctx, n, next)
 			if err == nil {
 				conv.note(s)
+			} else if errors.Is(err, errCircle) {
+				err = c.at(ref.Pos, conv, err)
 			}
 			return s, err
 		},
@@ -268,27 +266,9 @@ func (c *composer) at(pos graph.Pos, conv *conversion, err error) error {
 	return &graph.PosError{Pos: pos, Err: err, Source: conv.text}
 }
 
-// checkChain refuses builds that nest each other.
-func checkChain(chain []link, key string) error {
-	if len(chain) > maxNesting {
-		return fmt.Errorf("builds are nested more than %d deep", maxNesting)
-	}
-	for i, l := range chain {
-		if l.key != key {
-			continue
-		}
-		var way []string
-		for _, l := range chain[i:] {
-			way = append(way, l.pos.String())
-		}
-		return fmt.Errorf("builds nest each other in a circle: %s, and back to %s", strings.Join(way, " -> "), l.shown)
-	}
-	return nil
-}
-
 // once compiles a unit, or waits for whoever is compiling it. Nobody waits in a
-// circle: a unit is waited for only by those that nest it, and circles are refused
-// before.
+// circle: builds that begin at several places of a circle of units at once are
+// refused like those that go round it.
 func (c *composer) once(ctx context.Context, u unit, chain []link) (*graph.Stage, error) {
 	key := u.key() + c.attrsKey(u)
 	c.units.mu.Lock()
@@ -298,7 +278,11 @@ func (c *composer) once(ctx context.Context, u unit, chain []link) (*graph.Stage
 		done = &composed{ready: make(chan struct{}), files: map[string]bool{}}
 		c.units.done[key] = done
 	}
+	err := c.willWait(done, chain)
 	c.units.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
 	if mine {
 		go func() {
 			defer close(done.ready)
@@ -339,6 +323,7 @@ func (c *composer) compile(ctx context.Context, u unit, chain []link, done *comp
 	}
 	var mu sync.Mutex
 	inner := *c
+	inner.self = done
 	inner.asked = func(path string) {
 		mu.Lock()
 		defer mu.Unlock()
