@@ -64,7 +64,7 @@ type buildPlan struct {
 	// json asks for the answer to call in the form for programs.
 	json bool
 	// resultJSON asks for a description of the result on standard output.
-	resultJSON   bool
+	resultJSON bool
 	// updateLock asks for the lock file to be updated before the build.
 	updateLock   bool
 	metadataFile string
