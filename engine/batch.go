@@ -443,37 +443,29 @@ func (i *member) outputKeys() []graph.Key {
 	return out
 }
 
-// recall takes what it can from the memo and gives the builds that are left.
+// recall takes what it can from the memo and gives the builds that are left. What has
+// to wait for others waits with this, too, unless those are there.
 func (b *batch) recall(ctx context.Context, cancel context.CancelCauseFunc) []*member {
 	var eg errgroup.Group
 	eg.SetLimit(2 * runtime.GOMAXPROCS(0))
+	var late []*member
 	for _, i := range b.images {
-		if i.keys == nil || i.State != "" {
+		if len(i.after) > 0 {
+			late = append(late, i)
 			continue
 		}
 		eg.Go(func() error {
-			i.Started = time.Now()
-			res, err := i.job.recall(ctx, i.keys)
-			if errors.Is(err, errMissed) {
-				return nil
-			}
-			i.Duration = time.Since(i.Started)
-			i.Result = res
-			switch {
-			case err != nil:
-				i.fail(err)
-				if b.req.FailFast {
-					cancel(err)
-				}
-			case res.Restored:
-				i.State = BatchRestored
-			default:
-				i.State = BatchUnchanged
-			}
+			b.recallImage(ctx, cancel, i)
 			return nil
 		})
 	}
 	_ = eg.Wait()
+	slices.SortStableFunc(late, func(x, y *member) int { return x.level - y.level })
+	for _, i := range late {
+		if !slices.ContainsFunc(i.after, func(d *member) bool { return !d.there() }) {
+			b.recallImage(ctx, cancel, i)
+		}
+	}
 	var pending []*member
 	for _, i := range b.images {
 		if i.State == "" {
@@ -484,6 +476,37 @@ func (b *batch) recall(ctx context.Context, cancel context.CancelCauseFunc) []*m
 	}
 	slices.SortStableFunc(pending, func(x, y *member) int { return x.level - y.level })
 	return pending
+}
+
+// there reports whether the build gave what it should.
+func (i *member) there() bool {
+	return i.State == BatchBuilt || i.State == BatchUnchanged || i.State == BatchRestored
+}
+
+// recallImage takes one build from the memo, if that has it.
+func (b *batch) recallImage(ctx context.Context, cancel context.CancelCauseFunc, i *member) {
+	if i.keys == nil || i.State != "" {
+		return
+	}
+	i.Started = time.Now()
+	res, err := i.job.recall(ctx, i.keys)
+	if errors.Is(err, errMissed) {
+		return
+	}
+	i.Duration = time.Since(i.Started)
+	i.Result = res
+	switch {
+	case err != nil && ctx.Err() != nil:
+	case err != nil:
+		i.fail(err)
+		if b.req.FailFast {
+			cancel(err)
+		}
+	case res.Restored:
+		i.State = BatchRestored
+	default:
+		i.State = BatchUnchanged
+	}
 }
 
 // solve builds what is left, what others are based on first.
@@ -511,7 +534,13 @@ func (b *batch) solve(ctx context.Context, cancel context.CancelCauseFunc, pendi
 				return
 			}
 			defer func() { <-slots }()
-			if i.ready() && ctx.Err() == nil {
+			if !i.ready() || ctx.Err() != nil {
+				return
+			}
+			if len(i.after) > 0 {
+				b.recallImage(ctx, cancel, i)
+			}
+			if i.State == "" {
 				b.solveImage(ctx, i)
 				if i.Err != nil && b.req.FailFast {
 					cancel(i.Err)

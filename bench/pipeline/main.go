@@ -1,0 +1,206 @@
+// Command pipeline times zlayer pipeline and docker buildx bake on the same generated
+// monorepo: each on a daemon of its own that has built nothing, in turn, and prints
+// medians of wall time and peak memory of the two commands and of the paired ratios.
+// Images are pushed to a registry in this process.
+//
+//	go build -C bench/buildx -o /tmp/buildx github.com/docker/buildx/cmd/buildx
+//	go build -o /tmp/zlayer ./cmd/zlayer
+//	go run ./bench/pipeline -zlayer /tmp/zlayer -buildx /tmp/buildx -images 100 -runs 3
+//
+// With -jobs 4,8,16 it is zlayer alone, from nothing, with each number of jobs.
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/zlayer-dev/zlayer/integration/fleet"
+	"github.com/zlayer-dev/zlayer/integration/lab"
+)
+
+func main() {
+	var b bench
+	flag.StringVar(&b.zlayer, "zlayer", "zlayer", "program")
+	flag.StringVar(&b.buildx, "buildx", "", "program; empty measures zlayer alone")
+	flag.IntVar(&b.images, "images", 100, "how many")
+	runs := flag.Int("runs", 3, "pairs")
+	jobs := flag.String("jobs", "", "numbers of jobs to try, with commas")
+	flag.Parse()
+	if err := b.run(context.Background(), *runs, *jobs); err != nil {
+		fmt.Fprintln(os.Stderr, "pipeline:", err)
+		os.Exit(1)
+	}
+}
+
+type bench struct {
+	zlayer, buildx string
+	images         int
+	lab            *lab.Lab
+}
+
+// sample is one run of a command.
+type sample struct {
+	wall time.Duration
+	peak int64 // KiB
+}
+
+var steps = []string{"from nothing", "nothing changed", "one leaf changed", "shared base changed"}
+
+func (b *bench) run(ctx context.Context, runs int, jobs string) error {
+	var err error
+	if b.lab, err = lab.Start(ctx, lab.Config{}); err != nil {
+		return err
+	}
+	defer b.lab.Close()
+	if jobs != "" {
+		for j := range strings.SplitSeq(jobs, ",") {
+			s, err := b.course(ctx, true, fmt.Sprint("jobs", j), 1, "--jobs", j)
+			if err != nil {
+				return fmt.Errorf("jobs %s: %w", j, err)
+			}
+			fmt.Printf("%d images, %s jobs: %.1fs\n", b.images, j, s[0].wall.Seconds())
+		}
+		return nil
+	}
+	ours, theirs := make([][]sample, len(steps)), make([][]sample, len(steps))
+	for r := range runs {
+		for _, mine := range []bool{r%2 == 0, r%2 != 0} {
+			if !mine && b.buildx == "" {
+				continue
+			}
+			got, err := b.course(ctx, mine, fmt.Sprintf("run%d-%v", r, mine), len(steps))
+			if err != nil {
+				return err
+			}
+			for n, s := range got {
+				if mine {
+					ours[n] = append(ours[n], s)
+				} else {
+					theirs[n] = append(theirs[n], s)
+				}
+			}
+		}
+	}
+	report(b.images, ours, theirs)
+	return nil
+}
+
+// report prints medians.
+func report(images int, ours, theirs [][]sample) {
+	load, _ := os.ReadFile("/proc/loadavg")
+	fmt.Printf("%d images, load %s", images, load)
+	for n, step := range steps {
+		wall, peak := medians(ours[n])
+		fmt.Printf("%-20s zlayer %6.2fs %4d MB", step, wall, peak)
+		if len(theirs[n]) > 0 {
+			var ratios []float64
+			for i := range theirs[n] {
+				ratios = append(ratios, ours[n][i].wall.Seconds()/theirs[n][i].wall.Seconds())
+			}
+			slices.Sort(ratios)
+			wall, peak = medians(theirs[n])
+			fmt.Printf("   bake %6.2fs %4d MB   ratio %.2f", wall, peak, ratios[len(ratios)/2])
+		}
+		fmt.Println()
+	}
+}
+
+func medians(list []sample) (seconds float64, mb int64) {
+	var walls []float64
+	var peaks []int64
+	for _, s := range list {
+		walls, peaks = append(walls, s.wall.Seconds()), append(peaks, s.peak/1024)
+	}
+	slices.Sort(walls)
+	slices.Sort(peaks)
+	return walls[len(walls)/2], peaks[len(peaks)/2]
+}
+
+// course is the first n steps with one of the two, from an empty state.
+func (b *bench) course(ctx context.Context, mine bool, repo string, n int, args ...string) (_ []sample, err error) {
+	dir, err := os.MkdirTemp("", "zlayer-bench-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	f, err := fleet.Write(filepath.Join(dir, "repo"), fleet.Config{Images: b.images, Registry: b.lab.Addr() + "/" + repo, Push: true})
+	if err != nil {
+		return nil, err
+	}
+	toml := filepath.Join(dir, "buildkitd.toml")
+	if err := os.WriteFile(toml, []byte(b.lab.BuildkitdTOML()), 0o600); err != nil {
+		return nil, err
+	}
+	env := append(os.Environ(), "ZLAYER_STATE_DIR="+filepath.Join(dir, "state"), "ZLAYER_STORE_DIR="+filepath.Join(dir, "store"),
+		"ZLAYER_DAEMON_CONFIG="+toml, "BUILDX_CONFIG="+filepath.Join(dir, "buildx"), "BUILDX_BUILDER=bench", "BUILDX_BAKE_ENTITLEMENTS_FS=0")
+	do := func(name string, args ...string) (sample, []byte, error) { return command(ctx, f.Dir, env, name, args...) }
+	defer func() {
+		_, _, serr := do(b.zlayer, "daemon", "stop")
+		err = errors.Join(err, serr)
+	}()
+	if _, _, err := do(b.zlayer, "daemon", "start"); err != nil {
+		return nil, err
+	}
+	cmd := append([]string{b.zlayer, "pipeline", "--progress", "quiet"}, args...)
+	if !mine {
+		_, text, err := do(b.zlayer, "daemon", "status", "--json")
+		if err != nil {
+			return nil, err
+		}
+		var status struct {
+			Address string `json:"address"`
+		}
+		if err := json.Unmarshal(text, &status); err != nil {
+			return nil, err
+		}
+		if _, _, err := do(b.buildx, "create", "--name", "bench", "--driver", "remote", status.Address); err != nil {
+			return nil, err
+		}
+		cmd = []string{b.buildx, "bake", "--progress", "quiet", "-f", "docker-bake.hcl"}
+	}
+	changes := []func() error{
+		func() error { return nil }, func() error { return nil },
+		func() error { return f.Touch(f.Leaves[0], "changed") },
+		func() error { return f.Touch(f.Root, "changed") },
+	}
+	var out []sample
+	for _, change := range changes[:n] {
+		if err := change(); err != nil {
+			return nil, err
+		}
+		s, _, err := do(cmd[0], cmd[1:]...)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, s)
+	}
+	return out, nil
+}
+
+// command runs a command and measures it.
+func command(ctx context.Context, dir string, env []string, name string, args ...string) (sample, []byte, error) {
+	cmd := exec.CommandContext(ctx, name, args...)
+	var errs bytes.Buffer
+	cmd.Dir, cmd.Env, cmd.Stderr = dir, env, &errs
+	start := time.Now()
+	out, err := cmd.Output()
+	s := sample{wall: time.Since(start)}
+	if err != nil {
+		return s, nil, fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, errs.Bytes())
+	}
+	if ru, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
+		s.peak = ru.Maxrss
+	}
+	return s, out, nil
+}
