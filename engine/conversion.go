@@ -47,7 +47,9 @@ func (c *conversion) convert(ctx context.Context, target string, text []byte) (*
 	}
 	c.text = text
 	if !zimage.IsZImagefile(filepath.Base(c.unit.file), text) {
-		return nil, nil
+		return nil, zimage.CheckWindowsDockerfile(c.shown, text, target, zimage.Options{
+			BuildArgs: c.unit.args, Platform: c.unit.platform, Windows: buildsWindows(c.gw),
+		})
 	}
 	f, err := zimage.ParseVars(c.shown, text, c.job.req.Vars)
 	if err != nil {
@@ -77,6 +79,7 @@ func (c *conversion) dockerfileOf(ctx context.Context, f *zimage.File) (*zimage.
 	opt := zimage.Options{
 		BuildArgs:    c.unit.args,
 		Platform:     c.unit.platform,
+		Windows:      buildsWindows(c.gw),
 		ImageWorkdir: func(ref string) (string, bool) { return c.imageWorkdir(ctx, ref) },
 	}
 	if f.Mode() == zimage.ModeRuntime {
@@ -130,4 +133,16 @@ func (c *conversion) imageConfig(ctx context.Context, name string) ([]byte, erro
 	}
 	_, _, config, err := c.gw.ResolveImageConfig(ctx, full, opt)
 	return config, err
+}
+
+// buildsWindows reports whether the daemon is one that runs Windows containers.
+func buildsWindows(gw gwclient.Client) bool {
+	for _, w := range gw.BuildOpts().Workers {
+		for _, p := range w.Platforms {
+			if p.OS == "windows" {
+				return true
+			}
+		}
+	}
+	return false
 }

@@ -133,7 +133,9 @@ func (f *gatewayFile) convert(ctx context.Context, target string, text []byte) (
 	f.text = text
 	name := path.Base(f.client.BuildOpts().Opts["filename"])
 	if !zimage.IsZImagefile(name, text) {
-		return nil, nil
+		return nil, zimage.CheckWindowsDockerfile(f.shown, text, target, zimage.Options{
+			BuildArgs: f.unit.args, Platform: f.unit.platform, Windows: buildsWindows(f.gw),
+		})
 	}
 	file, err := zimage.Parse(f.shown, text)
 	if err != nil {
@@ -163,6 +165,7 @@ func (f *gatewayFile) dockerfileOf(ctx context.Context, file *zimage.File) (*zim
 	opt := zimage.Options{
 		BuildArgs: f.unit.args,
 		Platform:  f.unit.platform,
+		Windows:   buildsWindows(f.gw),
 		ImageWorkdir: func(ref string) (string, bool) {
 			full, err := fullName(ref)
 			if err != nil {

@@ -30,7 +30,7 @@ func Overlay(f *File, template []byte, opt Options) (*Dockerfile, error) {
 	}
 	c := newConverter(f, opt)
 	c.windows()
-	if list := dockerfileStages("", template, opt.BuildArgs); !opt.Windows && len(list) > 0 && isWindows(list, len(list)-1) {
+	if list := dockerfileStages("", template, "", opt); !opt.Windows && len(list) > 0 && isWindows(list, len(list)-1) {
 		c.Fail(f.Runtime.Pos, errWindows)
 	}
 	lines := strings.Split(strings.TrimSuffix(string(template), "\n"), "\n")

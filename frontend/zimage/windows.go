@@ -7,9 +7,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/moby/buildkit/frontend/dockerfile/instructions"
-	"github.com/moby/buildkit/frontend/dockerfile/parser"
-
 	"github.com/zlayer-dev/zlayer/graph"
 )
 
@@ -26,63 +23,27 @@ func CheckWindows(f *File, buildArgs map[string]string) error {
 	return c.Err()
 }
 
-// CheckWindowsDockerfile is [CheckWindows] for a Dockerfile. It finds nothing in a text that is not
-// a valid Dockerfile.
-func CheckWindowsDockerfile(name string, text []byte, buildArgs map[string]string) error {
-	c := &converter{decoder: newDecoder(name, text), out: &Dockerfile{}}
-	c.checkWindows(dockerfileStages(name, text, buildArgs))
+// CheckWindowsDockerfile is [CheckWindows] for a Dockerfile, and refuses what only a daemon on
+// Windows can run where opt does not say that there is one. It looks at what target needs, "" being
+// the last stage, and finds nothing in a text that is not a valid Dockerfile.
+func CheckWindowsDockerfile(name string, text []byte, target string, opt Options) error {
+	lower := bytes.ToLower(text)
+	if !bytes.Contains(lower, []byte("windows")) && !bytes.Contains(lower, []byte("nanoserver")) && !strings.HasPrefix(opt.Platform, "windows") {
+		return nil
+	}
+	c := &converter{decoder: newDecoder(name, text), out: &Dockerfile{}, opt: opt}
+	list := dockerfileStages(name, text, target, opt)
+	c.checkWindows(list)
+	if opt.Windows {
+		return c.Err()
+	}
+	for i := range list {
+		if len(list[i].runs) > 0 && isWindows(list, i) {
+			c.Fail(list[i].runs[0].pos, errWindows)
+			break
+		}
+	}
 	return c.Err()
-}
-
-// dockerfileStages lists the stages of a Dockerfile, none if it is not valid: the frontend for
-// Dockerfiles says what is wrong.
-func dockerfileStages(name string, text []byte, buildArgs map[string]string) []windowsStage {
-	ast, err := parser.Parse(bytes.NewReader(text))
-	if err != nil {
-		return nil
-	}
-	stages, meta, err := instructions.Parse(ast.AST, nil)
-	if err != nil {
-		return nil
-	}
-	vars := lookup{}
-	for _, m := range meta {
-		for _, a := range m.Args {
-			if v, ok := buildArgs[a.Key]; ok {
-				vars[a.Key] = v
-			} else if a.Value != nil {
-				vars[a.Key], _, _ = evaluate(*a.Value, vars)
-			}
-		}
-	}
-	var list []windowsStage
-	for _, st := range stages {
-		base, _, _ := evaluate(st.BaseName, vars)
-		w := windowsStage{name: st.Name, base: base, parent: -1, platform: st.Platform, pos: graph.Pos{File: name, Line: st.Location[0].Start.Line}}
-		for i := range list {
-			if list[i].name != "" && list[i].name == base {
-				w.parent = i
-			}
-		}
-		for _, cmd := range st.Commands {
-			run, ok := cmd.(*instructions.RunCommand)
-			if !ok {
-				continue
-			}
-			r := windowsRun{pos: graph.Pos{File: name, Line: cmd.Location()[0].Start.Line}}
-			if run.PrependShell {
-				r.shell = strings.Join(run.CmdLine, " ")
-				for _, f := range run.Files {
-					r.shell += "\n" + f.Data
-				}
-			} else {
-				r.exec = run.CmdLine
-			}
-			w.runs = append(w.runs, r)
-		}
-		list = append(list, w)
-	}
-	return follow(list)
 }
 
 // windowsStage is what the rules look at.
@@ -93,6 +54,7 @@ type windowsStage struct {
 	platform   string
 	pos        graph.Pos
 	runs       []windowsRun
+	reads      []string // what a stage of a Dockerfile copies from and mounts
 }
 
 type windowsRun struct {

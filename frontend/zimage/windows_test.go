@@ -42,16 +42,16 @@ FROM a
 RUN echo x && choco install y
 RUN ["winget", "z"]
 `)
-	list := yamlfile.Errors(CheckWindowsDockerfile("Dockerfile", text, nil))
+	list := yamlfile.Errors(CheckWindowsDockerfile("Dockerfile", text, "", Options{Windows: true}))
 	if len(list) != 2 || list[0].Pos.Line != 5 || list[1].Pos.Line != 6 || !strings.Contains(list[1].Error(), "instruction #1") {
 		t.Errorf("got %v, want mistakes on lines 5 and 6", list)
 	}
 	args := map[string]string{"BASE": "mcr.microsoft.com/windows/servercore:1809"}
-	if err := CheckWindowsDockerfile("Dockerfile", text, args); err != nil {
+	if err := CheckWindowsDockerfile("Dockerfile", text, "", Options{Windows: true, BuildArgs: args}); err != nil {
 		t.Errorf("on servercore: got %v", err)
 	}
 	for _, other := range []string{"", "RNU x", "FROM alpine\nRUN choco install\n"} {
-		if err := CheckWindowsDockerfile("Dockerfile", []byte(other), nil); err != nil {
+		if err := CheckWindowsDockerfile("Dockerfile", []byte(other), "", Options{Windows: true}); err != nil {
 			t.Errorf("%q: got %v", other, err)
 		}
 	}
@@ -82,6 +82,30 @@ func TestParseDuration(t *testing.T) {
 	for _, s := range []string{"", "30", "s", "1.5s", "-1s", "1x", "99999999999999999999s", "300y", "1s 2"} {
 		if got, err := parseDuration(s); err == nil {
 			t.Errorf("%q: got %v, want an error", s, got)
+		}
+	}
+}
+
+// A daemon on Linux is refused what it cannot run, and that alone.
+func TestWindowsDockerfileOnLinux(t *testing.T) {
+	for _, c := range []struct {
+		text, target, platform, want string
+	}{
+		{text: "FROM mcr.microsoft.com/windows/nanoserver:ltsc2022\nCOPY a.exe /\n"},
+		{text: "FROM mcr.microsoft.com/windows/nanoserver:ltsc2022 AS w\nRUN dir\nFROM busybox AS l\nRUN true\n"},
+		{text: "FROM mcr.microsoft.com/windows/nanoserver:ltsc2022 AS w\nRUN dir\nFROM busybox AS l\nRUN true\n", target: "W", want: "f:2: this builds a Windows image"},
+		{text: "FROM mcr.microsoft.com/windows/servercore:ltsc2022 AS w\nRUN dir\nFROM w AS x\nFROM busybox AS l\n# check=skip=all\nCOPY --from=x /a /b\n", want: "f:2: this builds a Windows image"},
+		{text: "FROM some/base\nRUN dir\n", platform: "windows/amd64", want: "f:2: this builds a Windows image"},
+		{text: "FROM --platform=$TARGETPLATFORM some/base\nRUN dir\n", platform: "windows/amd64", want: "f:2: this builds a Windows image"},
+		{text: "FROM --platform=linux/amd64 golang AS b\nRUN go build\nFROM some/base\nCOPY --from=b /a /a\n", platform: "windows/amd64"},
+		{text: "FROM --platform=windows/amd64 scratch AS w\nFROM busybox\nRUN echo windows\n"},
+		{text: "FROM --platform=windows/amd64 scratch\nCOPY a /\n", want: "cannot start from scratch"},
+		{text: "FROM mcr.microsoft.com/windows/nanoserver AS a\nFROM a AS b\nRUN echo x && choco install y\n", want: "f:3: choco cannot run here"},
+		{text: "windows is not a Dockerfile\n"},
+	} {
+		err := CheckWindowsDockerfile("f", []byte(c.text), c.target, Options{Platform: c.platform})
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%q for %q, target %q: got %v, want %q", c.text, c.platform, c.target, err, c.want)
 		}
 	}
 }
