@@ -26,7 +26,7 @@ func (j *job) checkEntitlements(g *graph.Graph) error {
 
 // sourceOf is the text of the file that a position of the stage points into.
 func sourceOf(s *graph.Stage, p graph.Pos) []byte {
-	for _, info := range s.Definition.GetSource().GetInfos() {
+	for _, info := range s.Files() {
 		if info.Filename == p.File {
 			return info.Data
 		}

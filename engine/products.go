@@ -45,7 +45,7 @@ func (j *job) addCacheMounts(g *graph.Graph, others []*graph.Stage) (*graph.Grap
 	}
 	theirs := map[digest.Digest]bool{}
 	for _, s := range others {
-		for _, dt := range s.Definition.GetDef() {
+		for _, dt := range s.Definition().GetDef() {
 			theirs[digest.FromBytes(dt)] = true
 		}
 	}

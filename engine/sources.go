@@ -196,7 +196,7 @@ func (j *job) offerLocal(sess *session.Session, src *pb.SourceOp, name string) e
 func unsupported(g *graph.Graph, supports func(id string) error) string {
 	asked := map[string]bool{}
 	for _, s := range g.Outputs() {
-		for _, md := range s.Definition.GetMetadata() {
+		for _, md := range s.Definition().GetMetadata() {
 			for id, need := range md.Caps {
 				if need && !asked[id] && supports(id) != nil {
 					return id

@@ -2,7 +2,6 @@ package graph
 
 import (
 	"fmt"
-	"maps"
 
 	"github.com/moby/buildkit/solver/pb"
 	digest "github.com/opencontainers/go-digest"
@@ -20,7 +19,7 @@ type ChangeOp func(was digest.Digest, op *pb.Op) (bool, error)
 // reads any more is left out. Names, positions and configs of stages stay; names gives
 // operations, by their digest before, another name for people, nil none.
 func Rewrite(g *Graph, change ChangeOp, names map[digest.Digest]string) (*Graph, error) {
-	r := &rewriter{change: change, names: names, ops: map[digest.Digest]rewritten{}, stages: map[digest.Digest]*Stage{}}
+	r := &rewriter{change: change, names: names, ops: map[digest.Digest]rewritten{}, sets: map[*Ops]*Ops{}, stages: map[digest.Digest]*Stage{}}
 	for _, s := range g.stages {
 		if err := r.stage(s); err != nil {
 			return nil, fmt.Errorf("rewriting stage %q: %w", s.Name, err)
@@ -37,15 +36,12 @@ type rewriter struct {
 	change ChangeOp
 	names  map[digest.Digest]string
 	ops    map[digest.Digest]rewritten
+	sets   map[*Ops]*Ops
 	stages map[digest.Digest]*Stage
 }
 
 // rewritten is an operation after it was changed.
-type rewritten struct {
-	bytes  []byte
-	digest digest.Digest
-	inputs []digest.Digest
-}
+type rewritten struct{ op }
 
 func (r *rewriter) stage(s *Stage) error {
 	spec := s.Spec
@@ -54,107 +50,86 @@ func (r *rewriter) stage(s *Stage) error {
 		in.Stage = r.stages[in.Stage.ID]
 		spec.Inputs[i] = in
 	}
+	spec.Definition = nil
+	ops, err := r.set(s.Ops)
+	if err != nil {
+		return err
+	}
+	spec.Ops = ops
 	if !s.Terminal() {
-		def, err := r.definition(s.Definition)
-		if err != nil {
-			return err
-		}
-		spec.Definition = def
+		spec.Result.Digest = r.ops[s.Head].digest
 	}
 	n, err := NewStage(spec)
 	r.stages[s.ID] = n
 	return err
 }
 
-func (r *rewriter) definition(def *pb.Definition) (*pb.Definition, error) {
-	was := make([]digest.Digest, len(def.Def))
-	for i, dt := range def.Def {
-		was[i] = digest.FromBytes(dt)
-		if _, ok := r.ops[was[i]]; ok {
-			continue
-		}
-		n, err := r.op(was[i], dt)
-		if err != nil {
-			return nil, err
-		}
-		r.ops[was[i]] = n
+// set rewrites operations that stages share; what stages no longer read stays among
+// them, but is part of no stage.
+func (r *rewriter) set(was *Ops) (*Ops, error) {
+	if n := r.sets[was]; n != nil {
+		return n, nil
 	}
-	out := &pb.Definition{Metadata: make(map[string]*pb.OpMetadata, len(def.Def))}
-	needed := map[digest.Digest]bool{}
-	for i := len(was) - 1; i >= 0; i-- {
-		n := r.ops[was[i]]
-		if i == len(was)-1 || needed[n.digest] {
-			for _, in := range n.inputs {
-				needed[in] = true
+	n := &Ops{
+		ops: make([]op, 0, len(was.ops)), index: make(map[digest.Digest]int, len(was.ops)),
+		metadata: make(map[string]*pb.OpMetadata, len(was.ops)), end: was.end,
+		sorted: true, // what is read is rewritten first
+	}
+	if was.source != nil {
+		n.source = &pb.Source{Infos: was.source.Infos, Locations: make(map[string]*pb.Locations, len(was.source.Locations))}
+	}
+	for _, o := range was.ops {
+		ro, ok := r.ops[o.digest]
+		if !ok {
+			var err error
+			if ro, err = r.op(o); err != nil {
+				return nil, err
 			}
+			r.ops[o.digest] = ro
 		}
-	}
-	for i, d := range was {
-		n := r.ops[d]
-		if i < len(was)-1 && !needed[n.digest] {
+		if _, twice := n.index[ro.digest]; twice {
 			continue
 		}
-		out.Def = append(out.Def, n.bytes)
-		md := def.Metadata[string(d)]
-		if name, ok := r.names[d]; ok {
+		n.index[ro.digest] = len(n.ops)
+		n.ops = append(n.ops, ro.op)
+		md := was.metadata[string(o.digest)]
+		if name, ok := r.names[o.digest]; ok {
 			md = &pb.OpMetadata{Description: map[string]string{"llb.customname": name}}
 		}
 		if md != nil {
-			out.Metadata[string(n.digest)] = md
+			n.metadata[string(ro.digest)] = md
+		}
+		if locs := was.source.GetLocations()[string(o.digest)]; locs != nil {
+			n.source.Locations[string(ro.digest)] = locs
 		}
 	}
-	out.Source = r.source(def.Source)
-	return out, nil
+	r.sets[was] = n
+	return n, nil
 }
 
-// source moves positions to the new digests.
-func (r *rewriter) source(src *pb.Source) *pb.Source {
-	if src == nil {
-		return nil
-	}
-	out := &pb.Source{Infos: src.Infos, Locations: maps.Clone(src.Locations)}
-	for d, loc := range src.Locations {
-		if n, ok := r.ops[digest.Digest(d)]; ok && string(n.digest) != d {
-			delete(out.Locations, d)
-			out.Locations[string(n.digest)] = loc
+func (r *rewriter) op(was op) (rewritten, error) {
+	n := was
+	n.Op = was.CloneVT()
+	changed := false
+	for _, in := range n.Inputs {
+		ri, ok := r.ops[digest.Digest(in.Digest)]
+		if !ok {
+			return rewritten{}, fmt.Errorf("operation %s reads %q, which does not come before it", was.digest, in.Digest)
+		}
+		if in.Digest != string(ri.digest) {
+			in.Digest, changed = string(ri.digest), true
 		}
 	}
-	return out
-}
-
-func (r *rewriter) op(was digest.Digest, dt []byte) (rewritten, error) {
-	var op pb.Op
-	if err := op.UnmarshalVT(dt); err != nil {
+	mine, err := r.change(was.digest, n.Op)
+	if err != nil {
 		return rewritten{}, err
 	}
-	changed := false
-	for _, in := range op.Inputs {
-		n, ok := r.ops[digest.Digest(in.Digest)]
-		if !ok {
-			return rewritten{}, fmt.Errorf("operation %s reads %q, which does not come before it", was, in.Digest)
-		}
-		if in.Digest != string(n.digest) {
-			in.Digest, changed = string(n.digest), true
-		}
+	if !changed && !mine {
+		return rewritten{was}, nil
 	}
-	if op.GetOp() != nil {
-		mine, err := r.change(was, &op)
-		if err != nil {
-			return rewritten{}, err
-		}
-		changed = changed || mine
-	}
-	n := rewritten{bytes: dt, digest: was}
-	for _, in := range op.Inputs {
-		n.inputs = append(n.inputs, digest.Digest(in.Digest))
-	}
-	if !changed {
-		return n, nil
-	}
-	var err error
-	if n.bytes, err = (proto.MarshalOptions{Deterministic: true}).Marshal(&op); err != nil {
+	if n.bytes, err = (proto.MarshalOptions{Deterministic: true}).Marshal(n.Op); err != nil {
 		return rewritten{}, err
 	}
 	n.digest = digest.FromBytes(n.bytes)
-	return n, nil
+	return rewritten{n}, nil
 }

@@ -85,7 +85,7 @@ func TestRewriteReplaces(t *testing.T) {
 		t.Fatal(err)
 	}
 	out := got.Outputs()[0]
-	if n := len(out.Definition.Def); n != 3 {
+	if n := len(out.Definition().Def); n != 3 {
 		t.Errorf("the definition has %d entries, want the image, the step and the end", n)
 	}
 	base := got.Inputs(out)[0]

@@ -1,8 +1,8 @@
 package graph
 
 import (
-	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -47,6 +47,11 @@ type Spec struct {
 	// with explicit platform and local ids. A nil or empty Definition is the empty
 	// file system (scratch).
 	Definition *pb.Definition
+	// Ops, if not nil, takes the place of Definition where many stages are made of the
+	// same operations: the stage is what Result yields, with everything below it. A
+	// zero Result is the empty file system.
+	Ops    *Ops
+	Result Result
 	// Config is the image config (JSON, OCI image-spec with Docker's additions)
 	// that exporting the stage would give; nil where the stage is files only.
 	Config []byte
@@ -109,6 +114,9 @@ type Stage struct {
 	inputs    []*Stage // InputStages, made once
 	ops       []op     // those of Steps, decoded
 	headIndex int      // which result of the head
+	// near are the operations below the head that are not only reached through the
+	// head of an input: the stage's own, and those that it shares with what it reads.
+	near map[digest.Digest]bool
 }
 
 // NewStage checks spec and derives the stage's identity, steps and sources from
@@ -124,70 +132,48 @@ func NewStage(spec Spec) (*Stage, error) {
 			return nil, fmt.Errorf("stage %q has an input that does not exist", spec.Name)
 		}
 	}
-	ops, head, err := decode(spec.Definition)
-	if err != nil {
-		return nil, fmt.Errorf("reading the definition of stage %q: %w", spec.Name, err)
+	if s.Ops == nil {
+		var err error
+		if s.Ops, s.Result, err = NewOps(spec.Definition); err != nil {
+			return nil, fmt.Errorf("reading the definition of stage %q: %w", spec.Name, err)
+		}
 	}
-	s.Head, s.headIndex = digest.Digest(head.Digest), int(head.Index)
-	s.own(ops)
-	s.ID = s.identity(head)
+	if _, ok := s.Ops.index[s.Result.Digest]; !ok && s.Result.Digest != "" {
+		return nil, fmt.Errorf("stage %q is the result of %s, which is not among its operations", spec.Name, s.Result.Digest)
+	}
+	s.Head, s.headIndex = s.Result.Digest, s.Result.Index
+	s.own()
+	s.ID = s.identity()
 	return s, nil
 }
+
+// Definition is the LLB of the stage and of everything below it, in the form that
+// BuildKit takes. It is made for each call, unless the stage was made of one.
+func (s *Stage) Definition() *pb.Definition {
+	if s.Spec.Definition != nil {
+		return s.Spec.Definition
+	}
+	return s.Ops.definition(s.Result)
+}
+
+// Files are the build files that positions point into, with their texts.
+func (s *Stage) Files() []*pb.SourceInfo { return s.Ops.source.GetInfos() }
 
 // Terminal reports whether the stage yields the empty file system.
 func (s *Stage) Terminal() bool { return s.Head == "" }
 
-// op is a decoded LLB operation.
-type op struct {
-	digest digest.Digest
-	*pb.Op
-}
-
-// decode unmarshals a definition. LLB is serialised inputs first; the last entry
-// has no operation of its own and points at the result. An operation that stands
-// there twice is one operation, as it is for BuildKit.
-func decode(def *pb.Definition) ([]op, *pb.Input, error) {
-	if def == nil || len(def.Def) == 0 {
-		return nil, &pb.Input{}, nil
-	}
-	ops := make([]op, 0, len(def.Def))
-	seen := make(map[string]bool, len(def.Def))
-	for _, dt := range def.Def {
-		o := op{digest: digest.FromBytes(dt), Op: &pb.Op{}}
-		if err := o.UnmarshalVT(dt); err != nil {
-			return nil, nil, err
-		}
-		if !seen[string(o.digest)] {
-			seen[string(o.digest)] = true
-			ops = append(ops, o)
-		}
-	}
-	for _, o := range ops {
-		for _, in := range o.Inputs {
-			if !seen[in.Digest] {
-				return nil, nil, fmt.Errorf("operation %s reads %q, which is not in the definition", o.digest, in.Digest)
-			}
-		}
-	}
-	last := ops[len(ops)-1]
-	if last.GetOp() != nil || len(last.Inputs) != 1 {
-		return nil, nil, errors.New("the last operation does not point at a result")
-	}
-	return ops[:len(ops)-1], last.Inputs[0], nil
-}
-
 // own fills Steps and Sources with the operations no input has.
-func (s *Stage) own(ops []op) {
-	theirs := s.inputOps(ops)
-	readers := s.readerPos(ops)
-	for _, o := range ops {
-		if theirs[o.digest] {
+func (s *Stage) own() {
+	list := s.walk()
+	readers := s.readerPos(list)
+	for _, o := range list {
+		if s.inputsHave(o.digest) {
 			continue
 		}
 		st := Step{
 			Digest: o.digest,
-			Name:   stepName(s.Definition, o),
-			Pos:    stepPos(s.Definition, o.digest),
+			Name:   s.Ops.stepName(o),
+			Pos:    s.Ops.stepPos(o.digest),
 		}
 		st.Needs = needs(o.GetExec())
 		if src := o.GetSource(); src != nil {
@@ -202,69 +188,87 @@ func (s *Stage) own(ops []op) {
 	}
 }
 
+// walk fills near and lists it, inputs first. It stops at the heads of inputs, so that
+// its cost is that of the stage and not of what lies below it.
+func (s *Stage) walk() []op {
+	s.near = map[digest.Digest]bool{}
+	if s.Head == "" {
+		return nil
+	}
+	heads := make(map[digest.Digest]bool, len(s.inputs))
+	for _, in := range s.inputs {
+		heads[in.Head] = true
+	}
+	if heads[s.Head] {
+		s.near[s.Head] = true
+		return nil
+	}
+	at := s.Ops.below(s.Head, func(d digest.Digest) bool { return heads[d] })
+	list := make([]op, len(at))
+	for i, n := range at {
+		list[i] = s.Ops.ops[n]
+		s.near[list[i].digest] = true
+	}
+	return list
+}
+
+// inputsHave reports whether an operation is part of what s reads. Stages whose head
+// stands before the operation are passed over with all that they read, which makes
+// the answer for an operation of the stage's own a short one.
+func (s *Stage) inputsHave(d digest.Digest) bool {
+	var seen map[*Stage]bool
+	todo := s.inputs
+	for len(todo) > 0 {
+		in := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if in.near[d] {
+			return true
+		}
+		if len(in.inputs) == 0 || seen[in] || s.Ops.before(in.Head, d) {
+			continue
+		}
+		if seen == nil {
+			seen = map[*Stage]bool{}
+			todo = slices.Clone(todo)
+		}
+		seen[in] = true
+		todo = append(todo, in.inputs...)
+	}
+	return false
+}
+
 // readerPos gives for operations without a place the place of the first one that
 // reads them: frontends give none to what an instruction fetches. A local directory
 // is no one instruction's.
-func (s *Stage) readerPos(ops []op) map[digest.Digest]Pos {
+func (s *Stage) readerPos(list []op) map[digest.Digest]Pos {
 	places := map[digest.Digest]Pos{}
-	for _, o := range ops {
+	for _, o := range list {
 		src := o.GetSource()
 		if src == nil || strings.HasPrefix(src.Identifier, "local://") {
 			continue
 		}
-		if stepPos(s.Definition, o.digest).IsZero() {
+		if s.Ops.stepPos(o.digest).IsZero() {
 			places[o.digest] = Pos{}
 		}
 	}
 	if len(places) == 0 {
 		return nil
 	}
-	for _, o := range ops {
+	for _, o := range list {
 		for _, in := range o.Inputs {
 			d := digest.Digest(in.Digest)
 			if p, wanted := places[d]; wanted && p.IsZero() {
-				places[d] = stepPos(s.Definition, o.digest)
+				places[d] = s.Ops.stepPos(o.digest)
 			}
 		}
 	}
 	return places
 }
 
-// inputOps gives the operations that are part of an input: its head and everything
-// below. So the walk stays within the stage's own definition, however many stages lie
-// below it.
-func (s *Stage) inputOps(ops []op) map[digest.Digest]bool {
-	if len(s.inputs) == 0 {
-		return nil
-	}
-	byDigest := make(map[digest.Digest]op, len(ops))
-	for _, o := range ops {
-		byDigest[o.digest] = o
-	}
-	theirs := map[digest.Digest]bool{}
-	var todo []digest.Digest
-	for _, in := range s.inputs {
-		todo = append(todo, in.Head)
-	}
-	for len(todo) > 0 {
-		d := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
-		o, ok := byDigest[d]
-		if !ok || theirs[d] {
-			continue
-		}
-		theirs[d] = true
-		for _, in := range o.Inputs {
-			todo = append(todo, digest.Digest(in.Digest))
-		}
-	}
-	return theirs
-}
-
-func (s *Stage) identity(head *pb.Input) digest.Digest {
+func (s *Stage) identity() digest.Digest {
 	h := NewHasher("zlayer.stage.v1")
-	h.String(head.Digest)
-	h.Int(int(head.Index))
+	h.String(string(s.Head))
+	h.Int(s.headIndex)
 	h.String(platforms.FormatAll(s.Platform))
 	h.Bytes(s.Config)
 	h.Bytes(s.BaseConfig)
@@ -272,31 +276,6 @@ func (s *Stage) identity(head *pb.Input) digest.Digest {
 		h.Int(int(s.Epoch.Unix()))
 	}
 	return h.Digest()
-}
-
-// stepName takes the name that progress shows from the LLB metadata, else the
-// kind of the operation.
-func stepName(def *pb.Definition, o op) string {
-	if md := def.Metadata[string(o.digest)]; md != nil {
-		if n := md.Description["llb.customname"]; n != "" {
-			return n
-		}
-	}
-	switch x := o.GetOp().(type) {
-	case *pb.Op_Source:
-		return x.Source.Identifier
-	case *pb.Op_Exec:
-		return "run"
-	case *pb.Op_File:
-		return "file"
-	case *pb.Op_Merge:
-		return "merge"
-	case *pb.Op_Diff:
-		return "diff"
-	case *pb.Op_Build:
-		return "build"
-	}
-	return "step"
 }
 
 // needs gives the entitlement that an exec operation takes.
@@ -308,34 +287,6 @@ func needs(exec *pb.ExecOp) string {
 		return "network.host"
 	}
 	return ""
-}
-
-// stepPos reads the first source location of an operation.
-func stepPos(def *pb.Definition, dgst digest.Digest) Pos {
-	if def.Source == nil {
-		return Pos{}
-	}
-	locs := def.Source.Locations[string(dgst)]
-	if locs == nil || len(locs.Locations) == 0 {
-		return Pos{}
-	}
-	loc := locs.Locations[0]
-	i := int(loc.SourceIndex)
-	if i < 0 || i >= len(def.Source.Infos) || len(loc.Ranges) == 0 {
-		return Pos{}
-	}
-	first, last := loc.Ranges[0], loc.Ranges[len(loc.Ranges)-1]
-	p := Pos{File: def.Source.Infos[i].Filename}
-	if first.Start != nil {
-		p.Line = int(first.Start.Line)
-		if first.Start.Character > 0 { // 0 also where the column is not known
-			p.Column = int(first.Start.Character) + 1
-		}
-	}
-	if last.End != nil && int(last.End.Line) > p.Line {
-		p.EndLine = int(last.End.Line)
-	}
-	return p
 }
 
 // newSource splits BuildKit's identifier, scheme://ref.

@@ -220,7 +220,7 @@ func dumpEvents(t *testing.T, rec *recorder) string {
 		}
 		fmt.Fprintf(&b, " %v\n", ev.Err)
 		if ev.Stage != nil {
-			for _, def := range ev.Stage.Definition.GetDef() {
+			for _, def := range ev.Stage.Definition().GetDef() {
 				b.Write(def)
 			}
 		}

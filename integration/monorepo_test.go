@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/zlayer-dev/zlayer/bench/monorepo"
+	tree "github.com/zlayer-dev/zlayer/bench/monorepo"
 	"github.com/zlayer-dev/zlayer/engine"
 	"github.com/zlayer-dev/zlayer/solver"
 )
@@ -20,7 +20,7 @@ func TestMonorepo(t *testing.T) {
 	}
 	e := openEngine(t)
 	dir := t.TempDir()
-	if err := monorepo.Write(dir, busybox); err != nil {
+	if err := tree.Write(dir, busybox); err != nil {
 		t.Fatal(err)
 	}
 	var rec recorder
@@ -38,15 +38,15 @@ func TestMonorepo(t *testing.T) {
 		}
 	}
 	rec.mu.Unlock()
-	if len(ran) != monorepo.Runs {
-		t.Errorf("%d different RUN steps were run, want %d", len(ran), monorepo.Runs)
+	if len(ran) != tree.Runs {
+		t.Errorf("%d different RUN steps were run, want %d", len(ran), tree.Runs)
 	}
 	for step, n := range ran {
 		if n != 1 {
 			t.Errorf("step %s was run %d times", step, n)
 		}
 	}
-	req.File, req.Events = dir+"/"+monorepo.HandWritten, nil
+	req.File, req.Events = dir+"/"+tree.HandWritten, nil
 	if hand := build(t, e, req); hand.Digest != res.Digest {
 		t.Errorf("the directories give %s, the Dockerfile of all stages %s", res.Digest, hand.Digest)
 	}

@@ -82,8 +82,8 @@ func (e *StageError) locate() {
 	if e.Step != nil && !e.Step.Pos.IsZero() {
 		e.Pos = e.Step.Pos
 	}
-	if e.Source == nil && e.Stage.Definition != nil && e.Stage.Definition.Source != nil {
-		for _, info := range e.Stage.Definition.Source.Infos {
+	if e.Source == nil {
+		for _, info := range e.Stage.Files() {
 			if info.Filename == e.Pos.File {
 				e.Source = info.Data
 			}

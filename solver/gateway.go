@@ -35,7 +35,7 @@ func (g Gateway) Execute(ctx context.Context, s *graph.Stage) (gwclient.Referenc
 		return nil, nil
 	}
 	res, err := g.Client.Solve(ctx, gwclient.SolveRequest{
-		Definition:   s.Definition,
+		Definition:   s.Definition(),
 		Evaluate:     true,
 		CacheImports: g.CacheImports,
 	})

@@ -351,7 +351,7 @@ func TestOneCauseOfTwoOutputs(t *testing.T) {
 
 func TestSharedStepIsOneCause(t *testing.T) {
 	same := solvertest.Stage(t, "same", 1)
-	other, err := graph.NewStage(graph.Spec{Name: "other", Pos: graph.Pos{File: "other", Line: 2}, Platform: same.Platform, Definition: same.Definition, Config: []byte("{}")})
+	other, err := graph.NewStage(graph.Spec{Name: "other", Pos: graph.Pos{File: "other", Line: 2}, Platform: same.Platform, Definition: same.Definition(), Config: []byte("{}")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -469,7 +469,7 @@ func TestSharedStepIsFoundBelowTheOutput(t *testing.T) {
 	// Both stages begin with the step that fails; only one of them is below the output
 	// that failed with it.
 	elsewhere := solvertest.Stage(t, "elsewhere", 1)
-	below, err := graph.NewStage(graph.Spec{Name: "below", Pos: graph.Pos{File: "below", Line: 2}, Platform: elsewhere.Platform, Definition: elsewhere.Definition, Config: []byte("{}")})
+	below, err := graph.NewStage(graph.Spec{Name: "below", Pos: graph.Pos{File: "below", Line: 2}, Platform: elsewhere.Platform, Definition: elsewhere.Definition(), Config: []byte("{}")})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -356,7 +356,7 @@ func solveOutputs(ctx context.Context, req SolveRequest) ([]gwclient.Reference, 
 	for i, s := range outputs {
 		eg.Go(func() error {
 			res, err := req.Client.Solve(ctx, gwclient.SolveRequest{
-				Definition:   s.Definition,
+				Definition:   s.Definition(),
 				CacheImports: req.CacheImports,
 			})
 			if err == nil {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/client/llb"
@@ -15,7 +16,6 @@ import (
 	"github.com/moby/buildkit/frontend/dockerui"
 	gwclient "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/solver/pb"
-	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/zlayer-dev/zlayer/graph"
@@ -38,7 +38,7 @@ type compiled struct {
 // compileTarget lowers the target for a platform and every stage below it. A nil
 // platform is the default one, which the base image may still change.
 func (b *build) compileTarget(ctx context.Context, platform *ocispecs.Platform, warn bool) (*compiled, error) {
-	c := &compiler{build: b, client: b.client, ui: b.ui, opts: b.opts, platform: platform}
+	c := &compiler{build: b, client: b.client, ui: b.ui, opts: b.opts, platform: platform, platforms: map[*decl]ocispecs.Platform{}}
 	opt := c.convertOpt(ctx)
 	var target *decl
 	// A file that does not parse is left to the lowering to complain about.
@@ -66,11 +66,11 @@ func (b *build) compileTarget(ctx context.Context, platform *ocispecs.Platform, 
 		return nil, fmt.Errorf("target stage %q could not be found", b.ui.Target)
 	}
 	c.whole = res
-	stages, def, err := c.below(ctx, target, def)
+	top, stages, err := c.below(ctx, target, def)
 	if err != nil {
 		return nil, err
 	}
-	stage, err := c.targetStage(target, def, stages)
+	stage, err := c.targetStage(target, top, stages)
 	if err != nil {
 		return nil, err
 	}
@@ -118,10 +118,18 @@ type compiler struct {
 	// whole is the target as lowered first, with its sources' own names.
 	whole  *dockerfile2llb.Result
 	nested map[nestedKey]*graph.Stage
+	// platforms are those of stages, once they are known.
+	platforms map[*decl]ocispecs.Platform
+}
+
+// yield is what a stage is made of.
+type yield struct {
+	ops    *graph.Ops
+	result graph.Result
 }
 
 // below makes the stages that target reads, directly or not, by declaration, and
-// returns the target's definition, which is whole unless sources were renamed.
+// returns what the target is made of: whole, unless sources were renamed.
 //
 // All stages come out of a second lowering, in which every one has a name: names
 // are what BuildKit hands out the states of stages by, when told that their files
@@ -129,14 +137,19 @@ type compiler struct {
 // context have no entry: they stay part of their readers. So does a stage with an
 // operation that the whole has not, since what the target does not contain must not
 // be built.
-func (c *compiler) below(ctx context.Context, target *decl, whole *pb.Definition) (map[*decl]*graph.Stage, *pb.Definition, error) {
+func (c *compiler) below(ctx context.Context, target *decl, whole *pb.Definition) (yield, map[*decl]*graph.Stage, error) {
+	var top yield
+	var err error
+	if top.ops, top.result, err = graph.NewOps(whole); err != nil {
+		return top, nil, err
+	}
 	sc, err := c.stageClient(ctx, whole)
 	if err != nil {
-		return nil, nil, err
+		return top, nil, err
 	}
 	order := c.reachable(target)
 	if len(order) == 0 && !sc.renamed {
-		return nil, whole, nil
+		return top, nil, nil
 	}
 	opt := c.convertOpt(ctx)
 	opt.Client, opt.Target, opt.Warn = sc.ui, target.name, nil
@@ -144,53 +157,77 @@ func (c *compiler) below(ctx context.Context, target *decl, whole *pb.Definition
 	opt.BuildArgs[scanStageArg] = "true"
 	res, err := dockerfile2llb.Dockerfile2LLB(ctx, c.file.named, opt)
 	if err != nil {
-		return nil, nil, fmt.Errorf("lowering the stages of %s: %w", c.src.Filename, err)
+		return top, nil, fmt.Errorf("lowering the stages of %s: %w", c.src.Filename, err)
 	}
-	if sc.renamed {
-		if whole, err = c.marshalStage(ctx, res.State); err != nil {
-			return nil, nil, err
-		}
-	}
-	ops := opSet(whole)
-	stages := make(map[*decl]*graph.Stage, len(order))
+	order = slices.DeleteFunc(order, func(d *decl) bool {
+		_, ok := res.SBOM.Extras[d.name]
+		return !ok
+	})
+	states := []llb.State{res.State}
 	for _, d := range order {
-		st, ok := res.SBOM.Extras[d.name]
-		if !ok {
+		states = append(states, res.SBOM.Extras[d.name])
+	}
+	ops, results, err := c.marshalStages(ctx, states)
+	if err != nil {
+		return top, nil, err
+	}
+	if sc.renamed || results[0] == top.result {
+		top = yield{ops, results[0]}
+	}
+	stages, err := c.stages(order, ops, results[1:], top, res.Epoch)
+	return top, stages, err
+}
+
+// stages makes the stages below a target whose operations are all among the target's.
+func (c *compiler) stages(order []*decl, ops *graph.Ops, results []graph.Result, top yield, epoch *time.Time) (map[*decl]*graph.Stage, error) {
+	known := top.ops.Below(top.result.Digest)
+	stages := make(map[*decl]*graph.Stage, len(order))
+	for i, d := range order {
+		if head := results[i].Digest; head != "" && !known[head] {
 			continue
 		}
-		def, err := c.marshalStage(ctx, st)
-		if err != nil {
-			return nil, nil, err
-		}
 		s, err := graph.NewStage(graph.Spec{
-			Name:       d.name,
-			Pos:        c.pos(d.stage.Location),
-			Platform:   c.platformOf(d),
-			Definition: def,
-			Epoch:      res.Epoch,
-			Inputs:     c.inputs(d, stages),
+			Name:     d.name,
+			Pos:      c.pos(d.stage.Location),
+			Platform: c.platformOf(d),
+			Ops:      ops,
+			Result:   results[i],
+			Epoch:    epoch,
+			Inputs:   c.inputs(d, stages),
 		})
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		if s.Head == "" || ops[s.Head] {
-			stages[d] = s
-		}
+		stages[d] = s
 	}
-	return stages, whole, nil
+	return stages, nil
 }
 
 // platformOf is what a stage is built for: its own platform, else that of its base,
 // else the target's. Multi-platform builds share the stages that have their own.
 func (c *compiler) platformOf(d *decl) ocispecs.Platform {
-	for d.platform == nil {
+	var chain []*decl
+	p := c.targetPlatform()
+	for d != nil {
+		if known, ok := c.platforms[d]; ok {
+			p = known
+			break
+		}
+		chain = append(chain, d)
+		if d.platform != nil {
+			p = platforms.Normalize(*d.platform)
+			break
+		}
 		i := slices.IndexFunc(d.reads, func(r read) bool { return r.kind == graph.InputBase })
 		if i < 0 {
-			return c.targetPlatform()
+			break
 		}
 		d = d.reads[i].decl
 	}
-	return platforms.Normalize(*d.platform)
+	for _, d := range chain {
+		c.platforms[d] = p
+	}
+	return p
 }
 
 // targetPlatform is the platform asked for, else the daemon's own.
@@ -216,15 +253,6 @@ func (c *compiler) marshalStage(ctx context.Context, st llb.State) (*pb.Definiti
 	eachRange(out, func(r *pb.Range) { c.file.unshift(r) })
 	c.relocateAll(out)
 	return out, nil
-}
-
-// opSet is the set of operations of a definition.
-func opSet(def *pb.Definition) map[digest.Digest]bool {
-	set := make(map[digest.Digest]bool, len(def.Def))
-	for _, dt := range def.Def {
-		set[digest.FromBytes(dt)] = true
-	}
-	return set
 }
 
 // reachable lists the stages below target that can be stages of their own, each
@@ -280,7 +308,7 @@ func targetName(target string, f *file) string {
 }
 
 // targetStage makes the graph's stage of the target.
-func (c *compiler) targetStage(d *decl, def *pb.Definition, stages map[*decl]*graph.Stage) (*graph.Stage, error) {
+func (c *compiler) targetStage(d *decl, top yield, stages map[*decl]*graph.Stage) (*graph.Stage, error) {
 	img := c.whole.Image
 	config, err := json.Marshal(img)
 	if err != nil {
@@ -296,7 +324,8 @@ func (c *compiler) targetStage(d *decl, def *pb.Definition, stages map[*decl]*gr
 		Name:       d.name,
 		Pos:        c.pos(d.stage.Location),
 		Platform:   img.Platform,
-		Definition: def,
+		Ops:        top.ops,
+		Result:     top.result,
 		Config:     config,
 		BaseConfig: base,
 		Epoch:      c.whole.Epoch,

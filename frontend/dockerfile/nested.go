@@ -133,7 +133,7 @@ func stageState(s *graph.Stage) (llb.State, error) {
 	if s.Terminal() {
 		return llb.Scratch(), nil
 	}
-	op, err := llb.NewDefinitionOp(s.Definition)
+	op, err := llb.NewDefinitionOp(s.Definition())
 	if err != nil {
 		return llb.State{}, fmt.Errorf("reading the definition of stage %q: %w", s.Name, err)
 	}

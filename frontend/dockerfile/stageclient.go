@@ -93,11 +93,11 @@ func (c *compiler) mainContext(ctx context.Context) (llb.State, error) {
 func (c *compiler) localStates(def *pb.Definition) (map[string]llb.State, error) {
 	theirs := map[digest.Digest]bool{}
 	for _, s := range c.nested {
-		if s == nil || s.Definition == nil {
+		if s == nil {
 			continue
 		}
-		for _, dt := range s.Definition.Def {
-			theirs[digest.FromBytes(dt)] = true
+		for d := range s.Ops.Below(s.Head) {
+			theirs[d] = true
 		}
 	}
 	return localStates(def, c.Options, theirs)

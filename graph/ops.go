@@ -1,0 +1,207 @@
+package graph
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/moby/buildkit/solver/pb"
+	digest "github.com/opencontainers/go-digest"
+	"google.golang.org/protobuf/proto"
+)
+
+// Ops are LLB operations that stages are made of. Stages of one build file share
+// them: a chain of stages would otherwise hold what is below it once for each. They
+// are immutable.
+type Ops struct {
+	ops   []op // in the order they were given
+	index map[digest.Digest]int
+	// sorted: every operation stands after those that it reads.
+	sorted   bool
+	metadata map[string]*pb.OpMetadata
+	source   *pb.Source
+	// end describes the last entry of a definition, which points at the result.
+	end *pb.OpMetadata
+}
+
+// Result is one of the file systems that an operation yields.
+type Result struct {
+	// Digest is that of the operation; empty is the empty file system.
+	Digest digest.Digest
+	Index  int
+}
+
+// op is a decoded LLB operation.
+type op struct {
+	digest digest.Digest
+	bytes  []byte
+	*pb.Op
+}
+
+// NewOps decodes a definition and returns what it yields. LLB is serialised inputs
+// first; the last entry has no operation of its own and points at the result. An
+// operation that stands there twice is one operation, as it is for BuildKit. Nil and
+// an empty definition have no operations.
+func NewOps(def *pb.Definition) (*Ops, Result, error) {
+	n := len(def.GetDef())
+	o := &Ops{ops: make([]op, 0, n), index: make(map[digest.Digest]int, n), metadata: def.GetMetadata(), source: def.GetSource()}
+	if n == 0 {
+		return o, Result{}, nil
+	}
+	for _, dt := range def.Def {
+		d := op{digest: digest.FromBytes(dt), bytes: dt, Op: &pb.Op{}}
+		if err := d.UnmarshalVT(dt); err != nil {
+			return nil, Result{}, err
+		}
+		if _, twice := o.index[d.digest]; !twice {
+			o.index[d.digest] = len(o.ops)
+			o.ops = append(o.ops, d)
+		}
+	}
+	o.sorted = true
+	for i, d := range o.ops {
+		for _, in := range d.Inputs {
+			n, ok := o.index[digest.Digest(in.Digest)]
+			if !ok {
+				return nil, Result{}, fmt.Errorf("operation %s reads %q, which is not in the definition", d.digest, in.Digest)
+			}
+			o.sorted = o.sorted && n < i
+		}
+	}
+	last := o.ops[len(o.ops)-1]
+	if last.GetOp() != nil || len(last.Inputs) != 1 {
+		return nil, Result{}, errors.New("the last operation does not point at a result")
+	}
+	o.ops = o.ops[:len(o.ops)-1]
+	delete(o.index, last.digest)
+	o.end = o.metadata[string(last.digest)]
+	return o, Result{Digest: digest.Digest(last.Inputs[0].Digest), Index: int(last.Inputs[0].Index)}, nil
+}
+
+// below lists the places of the operation d and of all that it reads, directly or
+// not, in ascending order; what stop holds for, and what is below that, is left out.
+func (o *Ops) below(d digest.Digest, stop func(digest.Digest) bool) []int {
+	first, ok := o.index[d]
+	if !ok {
+		return nil
+	}
+	seen := map[int]bool{first: true}
+	at := []int{first}
+	for i := 0; i < len(at); i++ {
+		for _, in := range o.ops[at[i]].Inputs {
+			d := digest.Digest(in.Digest)
+			if n, ok := o.index[d]; ok && !seen[n] && (stop == nil || !stop(d)) {
+				seen[n] = true
+				at = append(at, n)
+			}
+		}
+	}
+	slices.Sort(at)
+	return at
+}
+
+// before reports whether the operation a is certain to stand before b, and so cannot
+// read it.
+func (o *Ops) before(a, b digest.Digest) bool {
+	n, ok := o.index[a]
+	m, also := o.index[b]
+	return o.sorted && ok && also && n < m
+}
+
+// Below returns the digests of the operation d and of all that it reads, directly or
+// not.
+func (o *Ops) Below(d digest.Digest) map[digest.Digest]bool {
+	all := map[digest.Digest]bool{}
+	for _, n := range o.below(d, nil) {
+		all[o.ops[n].digest] = true
+	}
+	return all
+}
+
+// definition is what BuildKit takes for a result; nil for the empty file system.
+func (o *Ops) definition(r Result) *pb.Definition {
+	if r.Digest == "" {
+		return nil
+	}
+	at := o.below(r.Digest, nil)
+	def := &pb.Definition{Def: make([][]byte, 0, len(at)+1), Metadata: make(map[string]*pb.OpMetadata, len(at)+1)}
+	if o.source != nil {
+		def.Source = &pb.Source{Infos: o.source.Infos, Locations: make(map[string]*pb.Locations, len(at))}
+	}
+	for _, n := range at {
+		d := o.ops[n]
+		def.Def = append(def.Def, d.bytes)
+		key := string(d.digest)
+		if md := o.metadata[key]; md != nil {
+			def.Metadata[key] = md
+		}
+		if o.source == nil {
+			continue
+		}
+		if locs := o.source.Locations[key]; locs != nil {
+			def.Source.Locations[key] = locs
+		}
+	}
+	end, err := proto.MarshalOptions{Deterministic: true}.Marshal(&pb.Op{Inputs: []*pb.Input{{Digest: string(r.Digest), Index: int64(r.Index)}}})
+	if err != nil {
+		panic(err) // two plain fields; there is nothing that could fail
+	}
+	def.Def = append(def.Def, end)
+	if o.end != nil {
+		def.Metadata[string(digest.FromBytes(end))] = o.end
+	}
+	return def
+}
+
+// stepName takes the name that progress shows from the LLB metadata, else the
+// kind of the operation.
+func (ops *Ops) stepName(o op) string {
+	if md := ops.metadata[string(o.digest)]; md != nil {
+		if n := md.Description["llb.customname"]; n != "" {
+			return n
+		}
+	}
+	switch x := o.GetOp().(type) {
+	case *pb.Op_Source:
+		return x.Source.Identifier
+	case *pb.Op_Exec:
+		return "run"
+	case *pb.Op_File:
+		return "file"
+	case *pb.Op_Merge:
+		return "merge"
+	case *pb.Op_Diff:
+		return "diff"
+	case *pb.Op_Build:
+		return "build"
+	}
+	return "step"
+}
+
+// stepPos reads the first source location of an operation.
+func (ops *Ops) stepPos(dgst digest.Digest) Pos {
+	if ops.source == nil {
+		return Pos{}
+	}
+	locs := ops.source.Locations[string(dgst)]
+	if locs == nil || len(locs.Locations) == 0 {
+		return Pos{}
+	}
+	loc := locs.Locations[0]
+	i := int(loc.SourceIndex)
+	if i < 0 || i >= len(ops.source.Infos) || len(loc.Ranges) == 0 {
+		return Pos{}
+	}
+	first, last := loc.Ranges[0], loc.Ranges[len(loc.Ranges)-1]
+	p := Pos{File: ops.source.Infos[i].Filename}
+	if first.Start != nil {
+		p.Line = int(first.Start.Line)
+		if first.Start.Character > 0 { // 0 also where the column is not known
+			p.Column = int(first.Start.Character) + 1
+		}
+	}
+	if last.End != nil && int(last.End.Line) > p.Line {
+		p.EndLine = int(last.End.Line)
+	}
+	return p
+}
