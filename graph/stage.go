@@ -156,6 +156,16 @@ func (s *Stage) Definition() *pb.Definition {
 	return s.Ops.definition(s.Result)
 }
 
+// Op is one of the operations that the stage is made of or lies upon; nil if it has no
+// such. It must not be changed.
+func (s *Stage) Op(d digest.Digest) *pb.Op {
+	n, ok := s.Ops.index[d]
+	if !ok {
+		return nil
+	}
+	return s.Ops.ops[n].Op
+}
+
 // Files are the build files that positions point into, with their texts.
 func (s *Stage) Files() []*pb.SourceInfo { return s.Ops.source.GetInfos() }
 

@@ -157,18 +157,9 @@ func (r *Retry) Again(err error) (*RetryInfo, bool) {
 
 // holdsCache reports whether a step has a cache mount that it writes to.
 func holdsCache(s *graph.Stage, v digest.Digest) bool {
-	for _, dt := range s.Definition.GetDef() {
-		if digest.FromBytes(dt) != v {
-			continue
-		}
-		var op pb.Op
-		if op.UnmarshalVT(dt) != nil {
-			return false
-		}
-		for _, m := range op.GetExec().GetMounts() {
-			if m.MountType == pb.MountType_CACHE && !m.Readonly {
-				return true
-			}
+	for _, m := range s.Op(v).GetExec().GetMounts() {
+		if m.MountType == pb.MountType_CACHE && !m.Readonly {
+			return true
 		}
 	}
 	return false
