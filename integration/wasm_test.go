@@ -289,7 +289,7 @@ var compiledCases = []compiled{
 		options: engine.WasmOptions{World: "greeter"},
 		kind:    wasm.Component,
 		check: func(t *testing.T, e *engine.Engine, data []byte) {
-			command := `jco transpile /c.wasm -o /c --no-nodejs-compat >/dev/null && cd /usr/local/lib/node_modules/@bytecodealliance/jco && cp -r /c ./c && node -e 'import("./c/c.js").then((m) => console.log(m.greet("you")))'`
+			command := `jco transpile /c.wasm -o /c >/dev/null && cd /usr/local/lib/node_modules/@bytecodealliance/jco && cp -r /c ./c && node -e 'import("./c/c.js").then((m) => console.log(m.greet("you")))'`
 			if got, want := runComponent(t, e, data, command), "hello you from typescript\n"; got != want {
 				t.Errorf("got %q, want %q", got, want)
 			}
