@@ -275,10 +275,23 @@ func existingDir(what, path string) (string, error) {
 	if abs, err = filepath.EvalSymlinks(abs); err != nil {
 		return "", inputErrorf("opening %s: %w", what, err)
 	}
-	if _, err := os.ReadDir(abs); err != nil {
+	if err := listable(abs); err != nil {
 		return "", inputErrorf("reading %s: %w", what, err)
 	}
 	return abs, nil
+}
+
+// listable reports whether a directory can be listed, without listing it.
+func listable(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := f.Readdirnames(1); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	return nil
 }
 
 func isFile(path string) bool {

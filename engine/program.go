@@ -190,6 +190,10 @@ func (c *composer) programState(ctx context.Context, u unit, ref dockerfile.Refe
 		p = *ref.Platform
 	}
 	s, err = stateStage(ctx, u.job, c.gw, list[i], p)
+	var ie *InputError
+	if errors.As(err, &ie) {
+		err = ie
+	}
 	if err != nil {
 		return nil, true, placed(list[i].Pos, err)
 	}
