@@ -223,10 +223,21 @@ func (b *batch) prepare() error {
 		} else {
 			b.images = append(b.images, i)
 		}
-		if err := b.prepareImage(i); err != nil {
-			errs = append(errs, i.locate(err))
-		}
 	}
+	all := slices.Concat(b.images, b.aside)
+	wrong := make([]error, len(all))
+	var eg errgroup.Group
+	eg.SetLimit(2 * runtime.GOMAXPROCS(0))
+	for n, i := range all {
+		eg.Go(func() error {
+			if err := b.prepareImage(i); err != nil {
+				wrong[n] = i.locate(err)
+			}
+			return nil
+		})
+	}
+	_ = eg.Wait()
+	errs = append(errs, slices.DeleteFunc(wrong, func(err error) bool { return err == nil })...)
 	if len(errs) > 0 {
 		return list(errs)
 	}

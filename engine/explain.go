@@ -29,7 +29,8 @@ func (j *job) explain(ctx context.Context, err error) error {
 	}
 	if causes := solver.Causes(err); len(causes) > 0 {
 		for _, c := range causes {
-			c.Pos, c.Err = j.shown(c.Pos), &trimmedError{c.Err}
+			c.Pos, c.Err = j.shown(c.Pos), j.explainEmulation(ctx, c)
+			c.Err = &trimmedError{c.Err}
 		}
 		return err
 	}

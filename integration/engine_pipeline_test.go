@@ -474,3 +474,60 @@ push: {after_all: false}
 		t.Errorf("got %v", names)
 	}
 }
+
+// A step for a platform that the daemon cannot run fails with what to do about it.
+func TestEnginePlatformWithoutEmulator(t *testing.T) {
+	t.Parallel()
+	workers, err := buildkit(t).ListWorkers(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range workers[0].Platforms {
+		if p.Architecture == "arm64" {
+			t.Skip("this machine runs programs for arm64")
+		}
+	}
+	e := openEngine(t)
+	dir := files{"Dockerfile": "FROM busybox\nRUN exit 3\n"}.dir(t)
+	mustSay(t, buildFails(t, e, engine.Request{Context: dir, Platforms: []string{"linux/arm64"}}), "has no emulator for linux/arm64: install one there")
+	if err := buildFails(t, e, engine.Request{Context: dir}); strings.Contains(err.Error(), "emulator") {
+		t.Errorf("for the machine's own platform: %v", err)
+	}
+}
+
+// Several platforms give one index a tag, and are not built again.
+func TestEnginePipelinePlatforms(t *testing.T) {
+	t.Parallel()
+	e := openEngine(t)
+	l := labtest.Start(t)
+	dir := matrix(t, l.Addr()+"/platforms", nil)
+	p, err := engine.LoadPipeline(engine.PipelineRequest{
+		File: filepath.Join(dir, "ZPipeline.yaml"), Only: []string{"bottom", "middle"}, Platforms: []string{"linux/amd64", "linux/arm64"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := e.BuildPipeline(t.Context(), p, engine.PipelineOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	index, err := remoteDescriptor(t, l.Registry, l.Addr()+"/platforms/middle").ImageIndex()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := index.IndexManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	archs := map[string]int{}
+	for _, d := range m.Manifests {
+		archs[d.Platform.Architecture]++
+	}
+	if archs["amd64"] != 1 || archs["arm64"] != 1 {
+		t.Errorf("the index has %v", archs)
+	}
+	again, err := e.BuildPipeline(t.Context(), p, engine.PipelineOptions{})
+	if err != nil || again.Count(engine.BatchUnchanged) != 2 || again.Images[1].Result.Digest != res.Images[1].Result.Digest {
+		t.Errorf("again: %s, %v", outcomes(again), err)
+	}
+}
