@@ -155,13 +155,13 @@ func (o *Ops) definition(r Result) *pb.Definition {
 
 // stepName takes the name that progress shows from the LLB metadata, else the
 // kind of the operation.
-func (ops *Ops) stepName(o op) string {
-	if md := ops.metadata[string(o.digest)]; md != nil {
+func (o *Ops) stepName(d op) string {
+	if md := o.metadata[string(d.digest)]; md != nil {
 		if n := md.Description["llb.customname"]; n != "" {
 			return n
 		}
 	}
-	switch x := o.GetOp().(type) {
+	switch x := d.GetOp().(type) {
 	case *pb.Op_Source:
 		return x.Source.Identifier
 	case *pb.Op_Exec:
@@ -179,21 +179,21 @@ func (ops *Ops) stepName(o op) string {
 }
 
 // stepPos reads the first source location of an operation.
-func (ops *Ops) stepPos(dgst digest.Digest) Pos {
-	if ops.source == nil {
+func (o *Ops) stepPos(dgst digest.Digest) Pos {
+	if o.source == nil {
 		return Pos{}
 	}
-	locs := ops.source.Locations[string(dgst)]
+	locs := o.source.Locations[string(dgst)]
 	if locs == nil || len(locs.Locations) == 0 {
 		return Pos{}
 	}
 	loc := locs.Locations[0]
 	i := int(loc.SourceIndex)
-	if i < 0 || i >= len(ops.source.Infos) || len(loc.Ranges) == 0 {
+	if i < 0 || i >= len(o.source.Infos) || len(loc.Ranges) == 0 {
 		return Pos{}
 	}
 	first, last := loc.Ranges[0], loc.Ranges[len(loc.Ranges)-1]
-	p := Pos{File: ops.source.Infos[i].Filename}
+	p := Pos{File: o.source.Infos[i].Filename}
 	if first.Start != nil {
 		p.Line = int(first.Start.Line)
 		if first.Start.Character > 0 { // 0 also where the column is not known
