@@ -139,7 +139,7 @@ func (s *shortNames) probe(ctx context.Context, l *lookup, name string, opt sour
 	first := l.err
 	s.ask(ctx, l, hub, opt)
 	if l.err != nil && missing(l.err) {
-		l.err = fmt.Errorf("%w (nor is it in the default registry: %w)", l.err, &trimmedError{first})
+		l.err = fmt.Errorf("%w (nor is it in the default registry: %w)", l.err, &trimmedError{err: first})
 	}
 }
 

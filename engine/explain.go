@@ -30,7 +30,7 @@ func (j *job) explain(ctx context.Context, err error) error {
 	if causes := solver.Causes(err); len(causes) > 0 {
 		for _, c := range causes {
 			c.Pos, c.Err = j.shown(c.Pos), j.explainEmulation(ctx, c)
-			c.Err = &trimmedError{c.Err}
+			c.Err = &trimmedError{c.Err, j.ignoredHint(ctx, c.Stage, c.Pos, c.Err) + j.reachHint(c.Err)}
 		}
 		return err
 	}
@@ -50,7 +50,7 @@ func (j *job) explain(ctx context.Context, err error) error {
 	if grpcerrors.Code(err) == codes.Unavailable {
 		return fmt.Errorf("the daemon went away during the build: %w", err)
 	}
-	return &trimmedError{err}
+	return &trimmedError{err, j.reachHint(err)}
 }
 
 // sourceError gives a mistake in the build file its position.
@@ -64,7 +64,7 @@ func (j *job) sourceError(err error) *graph.PosError {
 		if last.End != nil && int(last.End.Line) > pos.Line {
 			pos.EndLine = int(last.End.Line)
 		}
-		return &graph.PosError{Pos: j.shown(pos), Err: &trimmedError{err}, Source: s.Info.Data}
+		return &graph.PosError{Pos: j.shown(pos), Err: &trimmedError{err, j.reachHint(err)}, Source: s.Info.Data}
 	}
 	return nil
 }
@@ -92,10 +92,14 @@ var (
 )
 
 // trimmedError is an error whose text is fit for users.
-type trimmedError struct{ err error }
+type trimmedError struct {
+	err error
+	// hint is what may help, on a line of its own; or "".
+	hint string
+}
 
 // Error implements error.
-func (e *trimmedError) Error() string { return harmless(e.text()) }
+func (e *trimmedError) Error() string { return harmless(e.text() + e.hint) }
 
 // harmless writes what could steer a terminal in another form: messages quote build
 // files, which may come from strangers.

@@ -13,7 +13,7 @@ func TestMessagesAreHarmless(t *testing.T) {
 		"a\rb\u202ec\u009b2J":                      `a\rb\u202ec\u009b2J`,
 		"two\nlines\tand ümläuts 漢 �":              "two\nlines\tand ümläuts 漢 �",
 	} {
-		if got := (&trimmedError{errors.New(text)}).Error(); got != want {
+		if got := (&trimmedError{err: errors.New(text)}).Error(); got != want {
 			t.Errorf("%q: got %q, want %q", text, got, want)
 		}
 	}

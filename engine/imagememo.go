@@ -20,6 +20,8 @@ import (
 type imageMemo struct {
 	gwclient.Client
 	resolver *image.Resolver
+	// flag is what keeps registries from being asked.
+	flag string
 }
 
 // imageMemo wraps a gateway for the job's pull mode.
@@ -28,7 +30,11 @@ func (j *job) imageMemo(c gwclient.Client) gwclient.Client {
 	if err != nil {
 		return c
 	}
-	return &imageMemo{Client: c, resolver: r}
+	flag := "--pull=never"
+	if j.req.Offline {
+		flag = "--offline"
+	}
+	return &imageMemo{Client: c, resolver: r, flag: flag}
 }
 
 // ResolveImageConfig implements gwclient.Client.
@@ -42,7 +48,7 @@ func (m *imageMemo) ResolveImageConfig(ctx context.Context, ref string, opt sour
 	if m.resolver.Mode == image.Known {
 		res, err := m.resolver.Resolve(ctx, ref, opt.ImageOpt.Platform)
 		if errors.Is(err, image.ErrUnknown) {
-			err = fmt.Errorf("%s has not been pulled for this platform before, and --pull=never keeps registries from being asked: build once without it", ref)
+			err = fmt.Errorf("%s has not been pulled for this platform before, and %s keeps registries from being asked: build once without it", ref, m.flag)
 		}
 		return ref, res.Digest, res.Config, err
 	}

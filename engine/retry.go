@@ -61,7 +61,7 @@ func (j *job) announce(ctx context.Context, info *solver.RetryInfo) error {
 	}
 	if j.req.Events != nil {
 		shown := *info
-		shown.Err = &trimmedError{info.Err}
+		shown.Err = &trimmedError{err: info.Err}
 		j.req.Events(solver.Event{Kind: solver.Retrying, Time: time.Now(), Build: j.name, Retry: &shown})
 	}
 	var b solver.Backoff

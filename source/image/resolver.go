@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -150,6 +151,57 @@ func (r *Resolver) Looks() []Look {
 		}
 	}
 	return looks
+}
+
+// Failure is a look-up that failed.
+type Failure struct {
+	// Ref is the reference, in full if it is one.
+	Ref string
+	Err error
+	// Last is what it stood for when it was last looked up, "" if that is not known.
+	Last digest.Digest
+}
+
+// Failures lists the look-ups of this run that failed, in the order of their
+// references.
+func (r *Resolver) Failures() []Failure {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var list []Failure
+	for k, c := range r.calls {
+		select {
+		case <-c.done:
+			if c.err != nil {
+				f := Failure{Ref: k.ref, Err: c.err}
+				if named, err := reference.ParseNormalizedNamed(k.ref); err == nil {
+					f.Ref = reference.TagNameOnly(named).String()
+				}
+				f.Last = r.last(f.Ref, k.platform)
+				list = append(list, f)
+			}
+		default:
+		}
+	}
+	slices.SortFunc(list, func(a, b Failure) int { return strings.Compare(a.Ref, b.Ref) })
+	return list
+}
+
+// last is what a reference stood for when it was last looked up with success, as far
+// as a build could go by it.
+func (r *Resolver) last(ref, platform string) digest.Digest {
+	p, err := platforms.Parse(platform)
+	if err != nil {
+		return ""
+	}
+	p = platforms.Normalize(p)
+	rec, err := r.read(nameRecord(ref, p))
+	if err != nil {
+		return ""
+	}
+	if _, err := r.read(configRecord(rec.Digest, p)); err != nil {
+		return ""
+	}
+	return rec.Digest
 }
 
 // Remember notes what another look-up, such as a daemon's own, has found.
