@@ -286,7 +286,7 @@ func takesOf(o *pb.Op, i int) []Take {
 				Path: c.Src, Wildcard: c.AllowWildcard, DirContents: c.DirCopyContents,
 				// unpacking an archive follows links
 				FollowSymlink: c.FollowSymlink || c.AttemptUnpackDockerCompatibility,
-				Include: c.IncludePatterns, Exclude: c.ExcludePatterns,
+				Include:       c.IncludePatterns, Exclude: c.ExcludePatterns,
 			})
 		}
 	default:

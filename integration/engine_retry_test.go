@@ -125,7 +125,7 @@ func TestEngineRetriesPushes(t *testing.T) {
 			t.Errorf("after all %v: the registry has %s", afterAll, got)
 		}
 		// Who may not push is told at once.
-		addr, refused = restless(t, l.Addr(), http.StatusForbidden, 100)
+		addr, _ = restless(t, l.Addr(), http.StatusForbidden, 100)
 		req.Builds[0].Tags = []string{addr + "/retry/forbidden-" + what}
 		var fresh recorder
 		req.Events = fresh.sink

@@ -144,7 +144,9 @@ func (b *bench) course(ctx context.Context, mine bool, repo string, n int, args 
 	}
 	env := append(os.Environ(), "ZLAYER_STATE_DIR="+filepath.Join(dir, "state"), "ZLAYER_STORE_DIR="+filepath.Join(dir, "store"),
 		"ZLAYER_DAEMON_CONFIG="+toml, "BUILDX_CONFIG="+filepath.Join(dir, "buildx"), "BUILDX_BUILDER=bench", "BUILDX_BAKE_ENTITLEMENTS_FS=0")
-	do := func(name string, args ...string) (sample, []byte, error) { return command(ctx, f.Dir, env, name, args...) }
+	do := func(name string, args ...string) (sample, []byte, error) {
+		return command(ctx, f.Dir, env, name, args...)
+	}
 	defer func() {
 		_, _, serr := do(b.zlayer, "daemon", "stop")
 		err = errors.Join(err, serr)
