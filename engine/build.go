@@ -311,8 +311,9 @@ func (r *Result) descriptor() (ocispecs.Descriptor, error) {
 }
 
 // Plan compiles what req asks for and returns its graph without building it.
-// Base images are resolved, nothing else is fetched. The graph is nil where an
-// external frontend would do the build.
+// Base images are resolved, nothing else is fetched; a daemon is asked only where the
+// build cannot be compiled without one. The graph is nil where an external frontend
+// would do the build.
 func (e *Engine) Plan(ctx context.Context, req Request) (*graph.Graph, error) {
 	r, err := e.newRun(req)
 	if err != nil {
@@ -324,6 +325,12 @@ func (e *Engine) Plan(ctx context.Context, req Request) (*graph.Graph, error) {
 		return nil, err
 	}
 	defer j.close()
+	if err := e.learnPlatform(ctx); err != nil {
+		return nil, err
+	}
+	if k, err := j.compileKeys(ctx); err == nil {
+		return k.graph, nil
+	}
 	var g *graph.Graph
 	err = j.gateway(ctx, func(ctx context.Context, gw gwclient.Client) (*gwclient.Result, error) {
 		var err error

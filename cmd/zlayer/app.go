@@ -11,6 +11,7 @@ import (
 
 	"github.com/zlayer-dev/zlayer/cmd/zlayer/internal/progress"
 	"github.com/zlayer-dev/zlayer/engine"
+	"github.com/zlayer-dev/zlayer/graph"
 	"github.com/zlayer-dev/zlayer/store"
 )
 
@@ -37,6 +38,7 @@ type builder interface {
 	Build(context.Context, engine.Request) (*engine.Result, error)
 	BuildPipeline(context.Context, *engine.Pipeline, engine.PipelineOptions) (*engine.BatchResult, error)
 	Call(context.Context, engine.Request, engine.Call) (*engine.CallResult, error)
+	Plan(context.Context, engine.Request) (*graph.Graph, error)
 	Prune(context.Context, engine.PruneOptions) (engine.PruneReport, error)
 	Lock(context.Context, []engine.Request, engine.LockOptions) (*engine.LockResult, error)
 	Why(ctx context.Context, req engine.Request, against string) (*engine.Why, error)

@@ -161,6 +161,13 @@ func (f *fakeEngine) Lock(ctx context.Context, r []engine.Request, o engine.Lock
 	return f.Engine.Lock(ctx, r, o)
 }
 
+func (f *fakeEngine) Plan(ctx context.Context, r engine.Request) (*graph.Graph, error) {
+	if err := f.note(r); err != nil {
+		return nil, err
+	}
+	return f.Engine.Plan(ctx, r)
+}
+
 func (f *fakeEngine) Why(ctx context.Context, r engine.Request, against string) (*engine.Why, error) {
 	if err := f.note(r); err != nil {
 		return nil, err

@@ -25,7 +25,7 @@ build; 2 a mistake on the command line or in a build file; 130 interrupted.`,
 	}
 	a.globals.register(root.PersistentFlags())
 	root.AddCommand(
-		newBuild(a), newPipeline(a), newLock(a), newWhy(a), newAffected(a),
+		newBuild(a), newPipeline(a), newLock(a), newWhy(a), newAffected(a), newGraph(a),
 		newImages(a), newInspect(a), newTag(a), newRemove(a), newSave(a), newLoad(a), newPush(a), newGC(a),
 		newConvert(a), newFmt(a), newRuntimes(a), newInit(a), newWasm(a),
 		newPrune(a), newMemo(a), newDaemon(a), newFrontend(a), newVersion(a),
