@@ -92,6 +92,9 @@ func (j *job) recallOrBuild(ctx context.Context) (*Result, error) {
 	}
 	res.Changed = true
 	j.remember(ctx, k, res)
+	for _, w := range j.run.told() {
+		res.Warnings = append(res.Warnings, solver.WarningInfo{Level: 1, Short: w})
+	}
 	return res, nil
 }
 

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"encoding/json"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/containerd/platforms"
 	digest "github.com/opencontainers/go-digest"
@@ -67,12 +69,12 @@ func (j *job) madeOf(ctx context.Context, k *keys) (*made, error) {
 		h.String(v)
 		m.Args[name] = h.Digest()
 	}
-	files := 0
+	files, hide := 0, j.argHider()
 	for _, s := range k.graph.Stages() {
 		sk := k.stages[s.ID]
 		ms := madeStage{Name: s.Name, Platform: platforms.FormatAll(s.Platform), Pos: j.shown(s.Pos), Key: sk.key}
 		for _, p := range sk.parts {
-			mp := madePart{Kind: p.Kind, Name: p.Name, Value: p.Value, Pos: j.shown(p.Pos)}
+			mp := madePart{Kind: p.Kind, Name: hide(p), Value: p.Value, Pos: j.shown(p.Pos)}
 			if p.Kind == graph.PartFiles && files < maxMadeFiles {
 				list, err := j.filesOf(ctx, p)
 				if err != nil {
@@ -86,6 +88,38 @@ func (j *job) madeOf(ctx context.Context, k *keys) (*made, error) {
 		m.Stages = append(m.Stages, ms)
 	}
 	return m, nil
+}
+
+// shortValue is the length from which values of arguments are hidden: shorter ones
+// would be found where they are not meant.
+const shortValue = 4
+
+// argHider gives what names parts without the values of build arguments: BuildKit puts
+// them into the texts of steps, and people put tokens into them.
+func (j *job) argHider() func(graph.Part) string {
+	type arg struct{ name, value string }
+	var args []arg
+	for name, v := range j.req.BuildArgs {
+		if len(v) >= shortValue {
+			args = append(args, arg{name, v})
+		}
+	}
+	// The longest first, since one may be part of another.
+	slices.SortFunc(args, func(a, b arg) int {
+		return cmp.Or(len(b.value)-len(a.value), strings.Compare(a.name, b.name))
+	})
+	var pairs []string
+	for _, a := range args {
+		pairs = append(pairs, a.value, "$"+a.name)
+	}
+	r := strings.NewReplacer(pairs...)
+	return func(p graph.Part) string {
+		if p.Kind != graph.PartInstruction && p.Kind != graph.PartFiles {
+			return p.Name
+		}
+		prefix := stepPrefix.FindString(p.Name)
+		return prefix + r.Replace(p.Name[len(prefix):])
+	}
 }
 
 // filesOf lists the files of a part.

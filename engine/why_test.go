@@ -121,14 +121,14 @@ func TestCompare(t *testing.T) {
 // What is compared survives being kept with a record, and holds no value.
 func TestMadeParts(t *testing.T) {
 	dir := t.TempDir()
-	writeFiles(t, dir, map[string]string{"Dockerfile": "FROM scratch\nARG TOKEN\nCOPY x /x\n", "x": "x"})
+	writeFiles(t, dir, map[string]string{"Dockerfile": "FROM scratch\nARG TOKEN\nCOPY x /srv/$TOKEN/1\n", "x": "x"})
 	e := openBare(t)
 	r, err := e.newRun(Request{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.close()
-	j, err := r.prepareCall(Request{Context: dir, BuildArgs: map[string]string{"TOKEN": "hunter2"}})
+	j, err := r.prepareCall(Request{Context: dir, BuildArgs: map[string]string{"TOKEN": "hunter2", "ONE": "1"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,6 +148,13 @@ func TestMadeParts(t *testing.T) {
 	}
 	if d := cmp.Diff(m, back); d != "" {
 		t.Errorf("(-made +read)\n%s", d)
+	}
+	for _, s := range m.Stages {
+		for _, p := range s.Parts {
+			if strings.Contains(p.Name, "hunter2") || p.Kind == graph.PartInstruction && !strings.Contains(p.Name, "COPY x /srv/$TOKEN/1") {
+				t.Errorf("a part is called %q", p.Name)
+			}
+		}
 	}
 	if !compare(m, back).Same {
 		t.Error("what was read is not the same")

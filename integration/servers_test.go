@@ -1,9 +1,12 @@
 package integration
 
 import (
+	"bytes"
+	"compress/gzip"
 	"crypto/ed25519"
 	"encoding/pem"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/cgi"
 	"net/http/httptest"
@@ -93,4 +96,20 @@ func sshKey(dir string) (string, error) {
 		return "", fmt.Errorf("writing an ssh key: %w", err)
 	}
 	return name, nil
+}
+
+// unzipped is what is packed by gzip anywhere in a text, else nothing.
+func unzipped(text []byte) []byte {
+	var out []byte
+	for i := range text {
+		if !bytes.HasPrefix(text[i:], []byte{0x1f, 0x8b, 8}) {
+			continue
+		}
+		if z, err := gzip.NewReader(bytes.NewReader(text[i:])); err == nil {
+			z.Multistream(false)
+			plain, _ := io.ReadAll(z)
+			out = append(out, plain...)
+		}
+	}
+	return out
 }
