@@ -378,6 +378,7 @@ func (b *batch) compile(ctx context.Context) error {
 	for _, i := range b.images {
 		eg.Go(func() error {
 			k, err := i.job.compileKeys(ctx)
+			unlocked := i.job.unlocked(ctx, err)
 			switch {
 			case err == nil:
 				i.keys = k
@@ -385,6 +386,8 @@ func (b *batch) compile(ctx context.Context) error {
 					i.fail(err)
 				}
 			case ctx.Err() != nil:
+			case unlocked != nil:
+				i.fail(unlocked)
 			case isMistake(err):
 				i.fail(i.job.explain(ctx, err))
 			}

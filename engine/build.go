@@ -75,6 +75,9 @@ func (j *job) recallOrBuild(ctx context.Context) (*Result, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
+	if err := j.unlocked(ctx, err); err != nil {
+		return nil, err
+	}
 	if err == nil {
 		if err := j.checkEntitlements(k.graph); err != nil {
 			return nil, err
