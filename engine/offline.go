@@ -10,7 +10,6 @@ import (
 	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/client/llb/sourceresolver"
 	gwclient "github.com/moby/buildkit/frontend/gateway/client"
-	gwpb "github.com/moby/buildkit/frontend/gateway/pb"
 	"github.com/moby/buildkit/solver/pb"
 	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
@@ -71,8 +70,8 @@ func (o *offline) BuildOpts() gwclient.BuildOpts {
 		Opts:      o.opts,
 		SessionID: offlineSession,
 		Product:   product,
-		LLBCaps:   pb.Caps.CapSet(pb.Caps.All()),
-		Caps:      gwpb.Caps.CapSet(gwpb.Caps.All()),
+		LLBCaps:   o.run.llbCaps,
+		Caps:      o.run.gatewayCaps,
 		Workers:   []gwclient.WorkerInfo{{ID: "offline", Platforms: []ocispecs.Platform{o.run.platform()}}},
 	}
 }

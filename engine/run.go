@@ -10,6 +10,9 @@ import (
 
 	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/client"
+	gwpb "github.com/moby/buildkit/frontend/gateway/pb"
+	"github.com/moby/buildkit/solver/pb"
+	"github.com/moby/buildkit/util/apicaps"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/zlayer-dev/zlayer/engine/daemon"
@@ -26,6 +29,11 @@ type run struct {
 	engine *Engine
 	trees  *source.Trees
 	memo   memo.Store
+	// llbCaps and gatewayCaps are what BuildKit of our own version can do.
+	llbCaps, gatewayCaps apicaps.CapSet
+	// own is the platform of builds that name none, found out once.
+	own     sync.Once
+	ownSpec ocispecs.Platform
 	// sources is what the daemon reads from.
 	sources *sources
 	// units are the builds compiled so far, for all jobs of the call.
@@ -50,6 +58,7 @@ func (e *Engine) newRun(req Request) (*run, error) { return e.newRunWith(req, ni
 // newRunWith is newRun with another memo than that of the configuration, see openMemo.
 func (e *Engine) newRunWith(req Request, spec []string) (*run, error) {
 	r := &run{engine: e, units: &unitTable{done: map[string]*composed{}}, jobs: map[string]*job{}, normalize: req.NormalizeModes, resolvers: map[resolverKey]*image.Resolver{}}
+	r.llbCaps, r.gatewayCaps = pb.Caps.CapSet(pb.Caps.All()), gwpb.Caps.CapSet(gwpb.Caps.All())
 	r.trees = r.openTrees()
 	r.sources = newSources(req.NormalizeModes)
 	var err error
@@ -158,10 +167,13 @@ func (j *job) resolver() (*image.Resolver, error) {
 
 // platform is the one that builds are for when none is asked for: the daemon's own.
 func (r *run) platform() ocispecs.Platform {
-	if p, ok := r.engine.knownPlatform(); ok {
-		return p
-	}
-	return platforms.Normalize(platforms.DefaultSpec())
+	r.own.Do(func() {
+		var ok bool
+		if r.ownSpec, ok = r.engine.knownPlatform(); !ok {
+			r.ownSpec = platforms.Normalize(platforms.DefaultSpec())
+		}
+	})
+	return r.ownSpec
 }
 
 // platformFile remembers what a daemon that is not ours builds for.

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"cmp"
 	"io/fs"
 	"os"
@@ -127,6 +128,10 @@ func (j *job) wasmText(text, shown string) error {
 
 // parseWasm reads a build file; nil if it is not one of WebAssembly.
 func parseWasm(name string, text []byte) *zimage.File {
+	// Most builds are none, and need not be read twice to know it.
+	if low := bytes.ToLower(text); !bytes.Contains(low, []byte("wasm")) && !bytes.Contains(low, []byte("webassembly")) {
+		return nil
+	}
 	if !zimage.IsZImagefile(filepath.Base(name), text) {
 		return nil
 	}
