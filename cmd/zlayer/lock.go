@@ -21,11 +21,12 @@ func newLock(a *app) *cobra.Command {
 	var (
 		f      buildFlags
 		update []string
+		under  string
 		opts   engine.LockOptions
 		asJSON bool
 	)
 	cmd := &cobra.Command{
-		Use:   "lock [flags] [CONTEXT...]",
+		Use:   "lock [flags] [CONTEXT... | --all-under DIR]",
 		Short: "Write down what images and other sources stand for",
 		Long: `Write down what images and other sources stand for, in the lock file zlayer.lock at
 the root of the builds: image tags by digest, git references by commit, http
@@ -40,11 +41,13 @@ With --check nothing is written: what is missing or has moved is listed, and the
 exit code is 1 if there is any.`,
 		Example: `  zlayer lock
   zlayer lock services/api services/web
+  zlayer lock --all-under . --prune
   zlayer lock --update
   zlayer lock --update alpine 'golang:*'
   zlayer lock --check`,
 	}
 	f.sources(cmd.Flags())
+	cmd.Flags().StringVar(&under, "all-under", "", "lock every directory at and below `DIR` that has a build file and that git does not ignore")
 	group(cmd.Flags(), "What to lock")
 	cmd.Flags().StringArrayVar(&update, "update", nil, "look up again what is locked as `NAME`, everything if none is named (repeatable)")
 	cmd.Flags().Lookup("update").NoOptDefVal = everything
@@ -58,6 +61,18 @@ exit code is 1 if there is any.`,
 				return usage(errors.New("--check writes nothing, so nothing can be updated: leave out --update"))
 			}
 			args = setUpdate(&opts, update, args)
+		}
+		if under != "" {
+			if len(args) > 0 {
+				return usage(errors.New("--all-under finds the build contexts: name none besides it"))
+			}
+			var err error
+			if args, err = engine.FindBuilds(cmd.Context(), under); err != nil {
+				return err
+			}
+			if len(args) == 0 {
+				return usage(fmt.Errorf("--all-under: there is no build file at or below %s", under))
+			}
 		}
 		reqs, err := f.requests(a, cmd.Flags(), args)
 		if err != nil {
