@@ -9,7 +9,7 @@ GO_BUILD := go build -ldflags '$(LDFLAGS)'
 export CGO_ENABLED := 0
 
 # packages whose goroutines share something
-RACE ?= ./graph/... ./solver/... ./store/... ./frontend/... ./engine/... ./cmd/...
+RACE ?= ./graph/... ./solver/... ./source/... ./store/... ./frontend/... ./engine/... ./cmd/...
 TESTFLAGS ?=
 FUZZTIME ?= 30s
 BENCH ?= .

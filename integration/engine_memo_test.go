@@ -217,7 +217,7 @@ func TestEngineMemoRestores(t *testing.T) {
 	inDocker := m.mustBuild(docker)
 	inStoreToo := docker
 	inStoreToo.Outputs = append(slices.Clone(docker.Outputs), engine.Output{Type: engine.OutputStore, Attrs: map[string]string{"oci-mediatypes": "false"}})
-	m.open().Build(t.Context(), inStoreToo)
+	build(t, m.open(), inStoreToo)
 	if err := os.WriteFile(out+"/docker.tar", []byte("edited"), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -322,7 +322,7 @@ func TestEngineMemoWhatIsNotRemembered(t *testing.T) {
 	failing := req
 	failing.BuildArgs = map[string]string{"FAIL": "yes"}
 	for range 2 {
-		buildFails(t, m.open(), failing)
+		_ = buildFails(t, m.open(), failing)
 	}
 	if list, err := m.bare().Memo(t.Context()); err != nil || len(list) > 0 {
 		t.Errorf("a build that fails is remembered: %v, %v", list, err)
