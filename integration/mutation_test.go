@@ -33,9 +33,9 @@ import (
 	"github.com/zlayer-dev/zlayer/integration/lab/labtest"
 )
 
-// mutationSteps is how many random changes TestMutations makes; ZLAYER_MUTATION_STEPS says otherwise,
+// mutationSteps is how many random changes TestMutations makes in CI; ZLAYER_MUTATION_STEPS says otherwise,
 // and ZLAYER_MUTATION_SEED where they begin.
-const mutationSteps = 300
+const mutationSteps = 100
 
 // TestMutations changes a small monorepo at random, in ways that builders have been seen to miss, and
 // after each change holds every image against one that BuildKit's own frontend builds from a copy of
@@ -67,6 +67,7 @@ func TestMutations(t *testing.T) {
 	t.Logf("%d steps in %s, %d images built, %d taken from the memo", steps, time.Since(start).Round(time.Second), m.built, m.kept)
 }
 
+// setting is a number from the environment.
 func setting(t *testing.T, env string, otherwise int) int {
 	t.Helper()
 	v := os.Getenv(env)
