@@ -68,19 +68,19 @@ func Dial(ctx context.Context, r Remote) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := client.New(ctx, r.Addr, opts...)
-	if err != nil {
-		return nil, fmt.Errorf("connecting to BuildKit at %s: %w", r.Addr, err)
-	}
 	timeout := r.Timeout
 	if timeout == 0 {
 		timeout = DefaultConnectTimeout
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %v", timeout))
 	defer cancel()
-	info, err := describe(ctx, c)
+	c, info, err := r.connect(ctx, opts)
+	// What a command says when it ends is read only if the end is seen in reading, not
+	// in writing; it is worth asking again for.
+	for i := 0; i < 3 && err != nil && ctx.Err() == nil && strings.Contains(err.Error(), "broken pipe"); i++ {
+		c, info, err = r.connect(ctx, opts)
+	}
 	if err != nil {
-		c.Close()
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
@@ -92,6 +92,20 @@ func Dial(ctx context.Context, r Remote) (*Conn, error) {
 	}
 	info.Address = r.Addr
 	return &Conn{Client: c, Info: info, close: c.Close}, nil
+}
+
+// connect makes a connection and asks who is there.
+func (r Remote) connect(ctx context.Context, opts []client.ClientOpt) (*client.Client, Info, error) {
+	c, err := client.New(ctx, r.Addr, opts...)
+	if err != nil {
+		return nil, Info{}, err
+	}
+	info, err := describe(ctx, c)
+	if err != nil {
+		c.Close()
+		return nil, Info{}, err
+	}
+	return c, info, nil
 }
 
 // parseAddr checks an address as far as that is possible without using it.
