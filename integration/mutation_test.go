@@ -35,7 +35,7 @@ import (
 
 // mutationSteps is how many random changes TestMutations makes in CI; ZLAYER_MUTATION_STEPS says otherwise,
 // and ZLAYER_MUTATION_SEED where they begin.
-const mutationSteps = 100
+const mutationSteps = 300
 
 // TestMutations changes a small monorepo at random, in ways that builders have been seen to miss, and
 // after each change holds every image against one that BuildKit's own frontend builds from a copy of

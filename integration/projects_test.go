@@ -5,6 +5,10 @@ import (
 	"time"
 )
 
+// projectTime is what a project may take, on a machine with nothing in its caches but the base
+// images.
+const projectTime = 3 * time.Minute
+
 // TestProjects builds whole projects, small but real, as TestCorpus builds its cases. Their
 // Dockerfiles check themselves what they make.
 func TestProjects(t *testing.T) {
@@ -15,7 +19,9 @@ func TestProjects(t *testing.T) {
 			defer func() { <-bound }()
 			start := time.Now()
 			c.differential(t)
-			t.Logf("it took %v", time.Since(start))
+			if took := time.Since(start); took > projectTime {
+				t.Errorf("it took %v, want less than %v", took, projectTime)
+			}
 		})
 	}
 }
