@@ -183,32 +183,51 @@ func compare(was, now *made) *Why {
 			w.Args = append(w.Args, c)
 		}
 	}
-	type id struct{ name, platform string }
-	old := map[id]madeStage{}
-	for _, s := range was.Stages {
-		old[id{s.Name, s.Platform}] = s
-	}
-	for _, s := range now.Stages {
-		k := id{s.Name, s.Platform}
+	before, gone := pairStages(was.Stages, now.Stages)
+	for i, s := range now.Stages {
 		ws := WhyStage{Name: s.Name, Platform: s.Platform, Pos: s.Pos, State: StageSame}
-		before, ok := old[k]
-		delete(old, k)
-		switch {
-		case !ok:
+		switch b := before[i]; {
+		case b == nil:
 			ws.State = StageAdded
-		case before.Key != s.Key:
-			ws.State, ws.Changes = StageChanged, compareParts(before.Parts, s.Parts)
+		case b.Key != s.Key:
+			ws.State, ws.Changes = StageChanged, compareParts(b.Parts, s.Parts)
 		}
 		w.Same = w.Same && ws.State == StageSame
 		w.Stages = append(w.Stages, ws)
 	}
-	for _, s := range was.Stages {
-		if _, left := old[id{s.Name, s.Platform}]; left {
-			w.Same = false
-			w.Stages = append(w.Stages, WhyStage{Name: s.Name, Platform: s.Platform, Pos: s.Pos, State: StageRemoved})
-		}
+	for _, s := range gone {
+		w.Same = false
+		w.Stages = append(w.Stages, WhyStage{Name: s.Name, Platform: s.Platform, Pos: s.Pos, State: StageRemoved})
 	}
 	return w
+}
+
+// pairStages finds for each stage of now the one it was, nil for none, and those of was
+// that are left. Builds that nest each other have stages of one name, such as those
+// without any, so equal ones go together first, then those of one file, and then what
+// only the name says.
+func pairStages(was, now []madeStage) (before []*madeStage, gone []madeStage) {
+	before = make([]*madeStage, len(now))
+	taken := make([]bool, len(was))
+	for _, fits := range []func(a, b madeStage) bool{
+		func(a, b madeStage) bool { return a.Key == b.Key },
+		func(a, b madeStage) bool { return a.Pos.File == b.Pos.File },
+		func(madeStage, madeStage) bool { return true },
+	} {
+		for i, s := range now {
+			for n := range was {
+				if before[i] == nil && !taken[n] && was[n].Name == s.Name && was[n].Platform == s.Platform && fits(was[n], s) {
+					before[i], taken[n] = &was[n], true
+				}
+			}
+		}
+	}
+	for n, s := range was {
+		if !taken[n] {
+			gone = append(gone, s)
+		}
+	}
+	return before, gone
 }
 
 // stepPrefix is the counting in the name of a step, which changes with steps that
