@@ -17,6 +17,8 @@ const (
 	ingestKind = "ingest"
 	leaseKind  = "lease"
 	loadKind   = "load"
+
+	lockName = "lock" // in the directory of a session
 )
 
 // session is a directory in .zlayer/sessions that belongs to a living process: the
@@ -47,7 +49,7 @@ func (s *Store) newSession(kind string) (*session, error) {
 // claimSession locks a session directory just made; nil if a sweeper saw it
 // before it was locked and took it for a dead one.
 func claimSession(dir string) (*session, error) {
-	path := filepath.Join(dir, "lock")
+	path := filepath.Join(dir, lockName)
 	l := flock.New(path)
 	ok, err := l.TryLock()
 	if errors.Is(err, fs.ErrNotExist) {
@@ -74,11 +76,38 @@ func claimSession(dir string) (*session, error) {
 }
 
 func (ses *session) close() error {
-	err := os.RemoveAll(ses.dir)
+	err := removeSession(ses.dir)
 	if uerr := ses.lock.Unlock(); err == nil {
 		err = uerr
 	}
 	return err
+}
+
+// removeSession removes the directory of a session whose lock the caller holds. The lock file
+// goes last: a directory without one is empty, whenever this is cut off, and whoever meets it
+// may remove it unless somebody has put a lock there meanwhile.
+func removeSession(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.Name() == lockName {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+			return err
+		}
+	}
+	for _, path := range []string{filepath.Join(dir, lockName), dir} {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // sweepSessions removes the directories of processes that are gone and reports
@@ -91,9 +120,18 @@ func (s *Store) sweepSessions() (removed int, oldestLease time.Time) {
 	}
 	for _, e := range entries {
 		dir := s.private(sessionsDir, e.Name())
-		l := flock.New(filepath.Join(dir, "lock"))
-		if ok, err := l.TryLock(); err == nil && ok {
-			if os.RemoveAll(dir) == nil {
+		// Not created here: a lock file that appears in a directory about to be removed
+		// would keep its owner from removing it.
+		l := flock.New(filepath.Join(dir, lockName), flock.SetFlag(os.O_RDWR))
+		ok, err := l.TryLock()
+		if errors.Is(err, fs.ErrNotExist) {
+			if os.Remove(dir) == nil {
+				removed++
+			}
+			continue
+		}
+		if err == nil && ok {
+			if removeSession(dir) == nil {
 				removed++
 			}
 			_ = l.Unlock()
@@ -102,7 +140,7 @@ func (s *Store) sweepSessions() (removed int, oldestLease time.Time) {
 		if !strings.HasPrefix(e.Name(), leaseKind+"-") {
 			continue
 		}
-		if fi, err := os.Stat(filepath.Join(dir, "lock")); err == nil {
+		if fi, err := os.Stat(filepath.Join(dir, lockName)); err == nil {
 			if oldestLease.IsZero() || fi.ModTime().Before(oldestLease) {
 				oldestLease = fi.ModTime()
 			}
