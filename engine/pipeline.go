@@ -59,8 +59,8 @@ type PipelineOptions struct {
 	FailFast       bool
 	Events         solver.Sink
 	Root, LockFile string
-	// NoCache, Locked, Offline and NormalizeModes hold for all images, as in [Request].
-	NoCache, Locked, Offline, NormalizeModes bool
+	// NoCache and those after it hold for all images, as in [Request].
+	NoCache, Locked, Offline, NormalizeModes, NestedIgnore bool
 	// DefaultRegistry and Allow are as in [Request].
 	DefaultRegistry string
 	Allow           []string
@@ -233,7 +233,7 @@ func (c *pipelineConverter) build(img *pipeline.Image) BatchBuild {
 		Context: img.Context, File: img.File, Target: img.Target, Platforms: img.Platforms, BuildArgs: img.BuildArgs,
 		BuildContexts: img.Contexts, Labels: img.Labels, Annotations: img.Annotations, Vars: img.Vars,
 		NoCache: img.NoCache || o.NoCache, Pull: PullMode(img.Pull), Retries: img.Retries, Tags: img.Tags,
-		Locked: o.Locked, Offline: o.Offline, NormalizeModes: o.NormalizeModes,
+		Locked: o.Locked, Offline: o.Offline, NormalizeModes: o.NormalizeModes, NestedIgnore: o.NestedIgnore,
 		DefaultRegistry: o.DefaultRegistry, Allow: o.Allow,
 	}
 	if o.Retries != nil {

@@ -17,7 +17,7 @@ type buildFlags struct {
 	noCache                        bool
 	noCacheFilter                  []string
 	pull, defaultRegistry          string
-	normalizeModes                 bool
+	normalizeModes, nestedIgnore   bool
 	lockFile                       string
 	locked, offline, updateBottles bool
 	cacheFrom, cacheTo             []string
@@ -60,6 +60,7 @@ func (b *buildFlags) what(f *pflag.FlagSet) {
 	f.StringVar(&b.root, "root", "", "let builds of other directories read what is below `DIR`; without it the git work tree of the context")
 	f.StringVar(&b.defaultRegistry, "default-registry", "", "look for images with short names, as in FROM alpine, in `REGISTRY` (HOST[/PATH]) first and on Docker Hub only if they are not there")
 	f.BoolVar(&b.normalizeModes, "normalize-modes", false, "take permission bits of local files as git does, 0755 for what its owner may execute and 0644 for the rest, so that the umask of a checkout does not matter")
+	f.BoolVar(&b.nestedIgnore, "nested-ignore", false, "have .dockerignore files in directories below the build context count for what is below them, which other builders do not know")
 	f.StringArrayVar(&b.platforms, "platform", nil, "build for `PLATFORM,...` (OS/ARCH[/VARIANT]) instead of the daemon's own; several give an index")
 	b.wasmForm(f)
 	f.StringVar(&b.syntax, "syntax", "", "build with the frontend `IMAGE` whatever the build file's syntax line says")

@@ -67,7 +67,8 @@ func (p *planner) source(args []string) error {
 		}
 		r.Syntax = p.syntax
 	}
-	r.Root, r.Runtime, r.RuntimeAuto, r.NormalizeModes = p.root, p.runtime, p.runtimeAuto, p.normalizeModes
+	r.Root, r.Runtime, r.RuntimeAuto = p.root, p.runtime, p.runtimeAuto
+	r.NormalizeModes, r.NestedIgnore = p.normalizeModes, p.nestedIgnore
 	var err error
 	r.BuildContexts, err = unique("build-context", p.contexts, flags.ParseBuildContext)
 	return err

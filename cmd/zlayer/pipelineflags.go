@@ -21,6 +21,8 @@ type pipelineFlags struct {
 	list, print           bool
 	root, defaultRegistry string
 	allow                 []string
+	normalizeModes        bool
+	nestedIgnore          bool
 
 	push                     bool
 	noCache, locked, offline bool
@@ -63,6 +65,8 @@ func (p *pipelineFlags) which(f *pflag.FlagSet) {
 	f.StringArrayVar(&p.platforms, "platform", nil, "build all images for `PLATFORM,...` (OS/ARCH[/VARIANT]); several give an index (repeatable)")
 	f.StringVar(&p.root, "root", "", "let builds of other directories read what is below `DIR`; without it the git work tree of the pipeline file, or its directory")
 	f.StringVar(&p.defaultRegistry, "default-registry", "", "look for images with short names, as in FROM alpine, in `REGISTRY` (HOST[/PATH]) first and on Docker Hub only if they are not there")
+	f.BoolVar(&p.normalizeModes, "normalize-modes", false, "take permission bits of local files as git does, 0755 for what its owner may execute and 0644 for the rest, so that the umask of a checkout does not matter")
+	f.BoolVar(&p.nestedIgnore, "nested-ignore", false, "have .dockerignore files in directories below the build context count for what is below them, which other builders do not know")
 	f.StringArrayVar(&p.allow, "allow", nil, "an `ENTITLEMENT` for all images: network.host, security.insecure, device[=NAME], or fs.read=DIR for builds of directories outside the root (repeatable)")
 	f.BoolVar(&p.list, "list", false, "list images and groups instead of building")
 	f.BoolVar(&p.print, "print", false, "print the plan, with everything resolved, as JSON instead of building")
@@ -110,6 +114,7 @@ func (p *pipelineFlags) plan(a *app, given *pflag.FlagSet, args []string) (*pipe
 	out.options = engine.PipelineOptions{
 		Jobs: p.jobs, FailFast: p.failFast, Root: p.root, LockFile: p.lockFile,
 		NoCache: p.noCache, Locked: p.locked, Offline: p.offline, DefaultRegistry: p.defaultRegistry,
+		NormalizeModes: p.normalizeModes, NestedIgnore: p.nestedIgnore,
 	}
 	if given.Changed("retries") {
 		out.options.Retries = &p.retries
