@@ -182,7 +182,7 @@ func (b *batch) compile(ctx context.Context) error {
 	for _, i := range b.images {
 		eg.Go(func() error {
 			k, err := i.job.compileKeys(ctx)
-			unlocked := i.job.unlocked(ctx, err)
+			refused := i.job.refused(ctx, err)
 			switch {
 			case err == nil:
 				i.keys = k
@@ -190,10 +190,8 @@ func (b *batch) compile(ctx context.Context) error {
 					i.fail(err)
 				}
 			case ctx.Err() != nil:
-			case unlocked != nil:
-				i.fail(unlocked)
-			case isMistake(err):
-				i.fail(i.job.explain(ctx, err))
+			case refused != nil:
+				i.fail(refused)
 			}
 			i.job.setCompiled(i.keys)
 			return nil
@@ -201,16 +199,6 @@ func (b *batch) compile(ctx context.Context) error {
 	}
 	_ = eg.Wait()
 	return context.Cause(ctx)
-}
-
-// isMistake reports whether an error is of the build file: it has a place in it.
-func isMistake(err error) bool {
-	var pe *graph.PosError
-	var ie *InputError
-	if errors.Is(err, errNeedsDaemon) {
-		return false
-	}
-	return errors.As(err, &pe) || errors.As(err, &ie)
 }
 
 func (i *member) fail(err error) { i.State, i.Err = BatchFailed, err }

@@ -75,8 +75,8 @@ func (j *job) recallOrBuild(ctx context.Context) (*Result, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	if err := j.unlocked(ctx, err); err != nil {
-		return nil, err
+	if err := j.refused(ctx, err); err != nil {
+		return j.tellFailed(), err
 	}
 	if err == nil {
 		if err := j.checkEntitlements(k.graph); err != nil {
@@ -86,7 +86,8 @@ func (j *job) recallOrBuild(ctx context.Context) (*Result, error) {
 			return res, err
 		}
 	}
-	// What the compilation has found wrong is for the daemon to say: it may see more.
+	// What else kept it from being compiled the daemon may not meet: it has ways to
+	// registries of its own.
 	j.setCompiled(k)
 	j.run.settleLocals(ctx, []*job{j})
 	res, err := j.build(ctx)

@@ -67,6 +67,8 @@ type job struct {
 	// known is the graph as compiled without the daemon; nil where that was not to be had.
 	known    *graph.Graph
 	compiled *keys
+	// failed is what was said of the build while it could not be compiled.
+	failed *keys
 	// builtBy is what the daemon has built before; taken are the stages that it takes
 	// from the store instead, by their last operation.
 	builtBy *built

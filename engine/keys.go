@@ -59,7 +59,9 @@ func (j *job) compileKeys(ctx context.Context) (*keys, error) {
 	c.gateway = func(j *job) gwclient.Client { return j.newOffline() }
 	g, err := c.compileAll(ctx)
 	if err != nil {
-		return nil, err
+		k.warnings = o.vertexWarnings()
+		j.failed = k
+		return nil, o.tag(err)
 	}
 	k.graph = g
 	k.warnings = o.vertexWarnings()

@@ -21,21 +21,6 @@ import (
 // errNotLocked says that a build which must be locked reads something that is not.
 var errNotLocked = errors.New("it is not in the lock file: add it with zlayer lock, or build without --locked")
 
-// unlocked is why a build that must be locked may not be left to the daemon: err, with
-// which it could not be compiled, says that something is not in the lock file, or that
-// nobody knows what it reads. It is nil for all else.
-func (j *job) unlocked(ctx context.Context, err error) error {
-	switch {
-	case err == nil || !j.req.Locked:
-		return nil
-	case errors.Is(err, errNotLocked):
-		return j.explain(ctx, err)
-	case errors.Is(err, errNeedsDaemon):
-		return inputErrorf("what this build reads is not known before it runs, so it cannot be locked: build without --locked (%w)", err)
-	}
-	return nil
-}
-
 // lockPath is where the lock file of a job is: at the outermost directory that its
 // builds may read, since builds nested in others are locked with them.
 func (j *job) lockPath() string {

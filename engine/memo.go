@@ -162,14 +162,7 @@ func (j *job) recall(ctx context.Context, k *keys) (*Result, error) {
 
 // tell reports a build that had nothing to do as any other.
 func (j *job) tell(k *keys, res *Result) {
-	sink := j.sink(res)
-	for _, w := range slices.Concat(j.warnings, j.run.told()) {
-		sink(solver.Event{Kind: solver.Warning, Time: time.Now(), Warning: &solver.WarningInfo{Level: 1, Short: w}})
-	}
-	for _, w := range k.told {
-		sink(solver.Event{Kind: solver.Warning, Time: time.Now(), Warning: &w})
-	}
-	t := &solver.Tracker{Events: sink}
+	t := &solver.Tracker{Events: j.tellWarnings(k, res)}
 	t.Recalled(k.graph, k.warnings)
 }
 

@@ -31,6 +31,8 @@ type offline struct {
 	mu       sync.Mutex
 	warnings []offlineWarning
 	asked    map[string]bool
+	// left: something was asked for that only a daemon can do.
+	left bool
 }
 
 type offlineWarning struct {
@@ -51,12 +53,12 @@ func (j *job) newOffline() *offline {
 
 // Solve implements gwclient.Client.
 func (o *offline) Solve(context.Context, gwclient.SolveRequest) (*gwclient.Result, error) {
-	return nil, errNeedsDaemon
+	return nil, o.leave()
 }
 
 // NewContainer implements gwclient.Client.
 func (o *offline) NewContainer(context.Context, gwclient.NewContainerRequest) (gwclient.Container, error) {
-	return nil, errNeedsDaemon
+	return nil, o.leave()
 }
 
 // Inputs implements gwclient.Client.
@@ -82,7 +84,7 @@ func (o *offline) ResolveImageConfig(ctx context.Context, ref string, opt source
 	case opt.OCILayoutOpt != nil:
 		return o.layoutConfig(ctx, ref, opt.OCILayoutOpt)
 	case opt.ImageOpt == nil:
-		return "", "", nil, errNeedsDaemon
+		return "", "", nil, o.leave()
 	}
 	r, err := o.job.resolver()
 	if err != nil {
@@ -95,21 +97,21 @@ func (o *offline) ResolveImageConfig(ctx context.Context, ref string, opt source
 		return err
 	})
 	if err != nil {
-		return "", "", nil, err
+		return "", "", nil, taggedError{err, errLookUp}
 	}
 	return ref, res.Digest, res.Config, nil
 }
 
 // ResolveSourceMetadata implements gwclient.Client.
 func (o *offline) ResolveSourceMetadata(ctx context.Context, op *pb.SourceOp, opt sourceresolver.Opt) (*sourceresolver.MetaResponse, error) {
-	return nil, errNeedsDaemon
+	return nil, o.leave()
 }
 
 // layoutConfig reads the config of an image in a local OCI layout.
 func (o *offline) layoutConfig(ctx context.Context, ref string, opt *sourceresolver.ResolveOCILayoutOpt) (string, digest.Digest, []byte, error) {
 	cs, ok := o.job.layouts[opt.Store.StoreID]
 	if !ok {
-		return "", "", nil, errNeedsDaemon
+		return "", "", nil, o.leave()
 	}
 	p := platforms.Normalize(o.run.platform())
 	if opt.Platform != nil {
@@ -124,6 +126,25 @@ func (o *offline) Warn(_ context.Context, d digest.Digest, msg string, opts gwcl
 	defer o.mu.Unlock()
 	o.warnings = append(o.warnings, offlineWarning{d, msg, opts})
 	return nil
+}
+
+// leave is the answer to what only a daemon can do.
+func (o *offline) leave() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.left = true
+	return errNeedsDaemon
+}
+
+// tag marks the error of a compilation as one of those that a daemon may not meet,
+// should whoever asked in vain have kept only its text.
+func (o *offline) tag(err error) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if err != nil && o.left && !errors.Is(err, errNeedsDaemon) {
+		return taggedError{err, errNeedsDaemon}
+	}
+	return err
 }
 
 // ask notes a file that was read or looked for.
