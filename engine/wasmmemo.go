@@ -1,0 +1,110 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/content"
+	digest "github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/zlayer-dev/zlayer/graph"
+	"github.com/zlayer-dev/zlayer/solver/memo"
+)
+
+// wasmKey is what the record of a build's binary is filed under.
+func (k *keys) wasmKey() digest.Digest {
+	h := graph.NewHasher("zlayer.wasm.record.v1")
+	h.String(string(k.base))
+	return h.Digest()
+}
+
+// recallWasm delivers the binary that an earlier build of the same key has made, if
+// it is still at hand. The error is errMissed if not.
+func (j *job) recallWasm(ctx context.Context, k *keys) (*Result, error) {
+	if len(j.outputs.exports) == 0 || len(j.cacheTo) > 0 || j.wasm.compiled() == nil {
+		return nil, errMissed
+	}
+	rec, err := j.run.memo.Get(ctx, k.wasmKey())
+	if err != nil || rec.Kind != memo.KindFile {
+		return nil, errMissed
+	}
+	data := j.findWasm(ctx, rec)
+	if data == nil {
+		return nil, errMissed
+	}
+	if s := j.outputs.store; s != nil {
+		lease, err := s.Lease(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer lease.Close()
+	}
+	res := &Result{Graph: k.graph, Stages: StageCounts{Cached: len(k.graph.Stages())}}
+	j.tell(k, res)
+	res.Restored, err = j.deliverBinary(ctx, res, data)
+	return res, err
+}
+
+// findWasm looks for the binary of a record: in the store, and where earlier builds
+// have put it.
+func (j *job) findWasm(ctx context.Context, rec *memo.Record) []byte {
+	fits := func(data []byte, err error) bool {
+		return err == nil && int64(len(data)) == rec.Size && digest.FromBytes(data) == rec.Digest
+	}
+	if s, err := j.engine.Store(); err == nil {
+		desc := ocispecs.Descriptor{Digest: rec.Digest, Size: rec.Size}
+		if data, err := content.ReadBlob(ctx, s.Content(), desc); fits(data, err) {
+			return data
+		}
+	}
+	for _, f := range j.wasm.files {
+		if !strings.HasSuffix(f, ".wasm") {
+			f = filepath.Join(f, j.wasm.compiled().File)
+		}
+		if fi, err := os.Stat(f); err != nil || fi.Size() != rec.Size {
+			continue
+		}
+		if data, err := readWasm(f); fits(data, err) {
+			return data
+		}
+	}
+	return nil
+}
+
+// rememberWasm records which binary a build has made.
+func (j *job) rememberWasm(ctx context.Context, k *keys, res *Result) error {
+	b := j.wasm.compiled()
+	if b == nil || res.Wasm == nil {
+		return nil
+	}
+	data, err := readWasm(filepath.Join(j.wasm.dir, b.File))
+	if err != nil {
+		return err
+	}
+	return j.run.memo.Put(ctx, &memo.Record{
+		Key: k.wasmKey(), Kind: memo.KindFile, Digest: digest.FromBytes(data), Size: int64(len(data)), Names: j.outputs.names,
+		Tool: j.engine.cfg.Version, Created: time.Now(), Parts: j.partsOf(ctx, k),
+	})
+}
+
+func readWasm(file string) ([]byte, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, fmt.Errorf("fetching the result: %w", err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxWasm+1))
+	if err != nil {
+		return nil, fmt.Errorf("fetching the result: %w", err)
+	}
+	if len(data) > maxWasm {
+		return nil, fmt.Errorf("fetching the result: it is larger than %d MiB", maxWasm>>20)
+	}
+	return data, nil
+}
