@@ -70,7 +70,7 @@ func (s *Store) gc(ctx context.Context, p GCPolicy) (GCReport, error) {
 	removed, oldestLease := s.sweepSessions()
 	report.Sessions = removed
 
-	roots, err := s.roots(ctx, p, &report)
+	roots, referrers, err := s.roots(ctx, p, &report)
 	if err != nil {
 		return report, err
 	}
@@ -79,6 +79,13 @@ func (s *Store) gc(ctx context.Context, p GCPolicy) (GCReport, error) {
 		if err := s.mark(ctx, root, marked); err != nil {
 			return report, err
 		}
+	}
+	lost, err := s.markReferrers(ctx, referrers, marked)
+	if err == nil && !p.DryRun {
+		err = s.dropReferrers(ctx, lost)
+	}
+	if err != nil {
+		return report, err
 	}
 	err = s.sweep(ctx, cutoff(p.Grace, oldestLease), marked, p.DryRun, &report)
 	if err == nil && !p.DryRun {
@@ -106,21 +113,30 @@ func cutoff(grace time.Duration, oldestLease time.Time) time.Time {
 	return t
 }
 
-// roots are the index's entries, minus the unnamed if they are to go.
-func (s *Store) roots(ctx context.Context, p GCPolicy, report *GCReport) ([]ocispecs.Descriptor, error) {
+// roots are the index's entries, minus the unnamed if they are to go. Referrers are
+// no roots, but what is kept for the sake of their subjects.
+func (s *Store) roots(ctx context.Context, p GCPolicy, report *GCReport) ([]ocispecs.Descriptor, []referring, error) {
 	var roots []ocispecs.Descriptor
+	var referrers []referring
 	err := s.updateIndex(ctx, func(idx *ocispecs.Index) (bool, error) {
+		var kept []ocispecs.Descriptor
 		for _, d := range idx.Manifests {
+			if subject, ok := s.subject(d); ok {
+				referrers = append(referrers, referring{desc: d, subject: subject})
+				kept = append(kept, d)
+				continue
+			}
 			if p.Untagged && entryName(d) == "" {
 				report.Untagged++
 				continue
 			}
 			roots = append(roots, d)
+			kept = append(kept, d)
 		}
 		if p.DryRun || report.Untagged == 0 {
 			return false, nil
 		}
-		idx.Manifests = roots
+		idx.Manifests = kept
 		return true, nil
 	})
 	for _, d := range p.Keep {
@@ -128,7 +144,7 @@ func (s *Store) roots(ctx context.Context, p GCPolicy, report *GCReport) ([]ocis
 			roots = append(roots, ocispecs.Descriptor{Digest: d})
 		}
 	}
-	return roots, err
+	return roots, referrers, err
 }
 
 // mark adds everything below root to marked; true says that the blob was read for

@@ -42,8 +42,8 @@ type ListOptions struct {
 	Unpacked bool
 }
 
-// Images lists the images by name, unnamed ones first. An image that cannot be
-// read is listed with its error.
+// Images lists the images by name, unnamed ones first; referrers are left out. An
+// image that cannot be read is listed with its error.
 func (s *Store) Images(ctx context.Context, o ListOptions) ([]Summary, error) {
 	idx, err := s.readIndex()
 	if err != nil {
@@ -52,6 +52,9 @@ func (s *Store) Images(ctx context.Context, o ListOptions) ([]Summary, error) {
 	list := make([]Summary, 0, len(idx.Manifests))
 	byDigest := map[digest.Digest]Summary{} // several names, one image
 	for _, d := range idx.Manifests {
+		if _, ok := s.subject(d); ok {
+			continue
+		}
 		sum, ok := byDigest[d.Digest]
 		if !ok {
 			sum = s.summary(ctx, d, o)

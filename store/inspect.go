@@ -23,7 +23,7 @@ type Inspection struct {
 	Unpacked   int64                 `json:"unpacked"` // all different layers, unpacked
 	Index      *ocispecs.Index       `json:"index,omitempty"`
 	Images     []ImageDetails        `json:"images"`                  // one a platform, in the index's order
-	Others     []OtherManifest       `json:"others,omitempty"`        // attestations and artifacts
+	Others     []OtherManifest       `json:"others,omitempty"`        // attestations, artifacts, and what refers to the image
 	Foreign    []ocispecs.Descriptor `json:"foreignLayers,omitempty"` // by design not in the store
 }
 
@@ -60,7 +60,7 @@ type LayerDetails struct {
 type OtherManifest struct {
 	Descriptor ocispecs.Descriptor `json:"descriptor"`
 	Manifest   ocispecs.Manifest   `json:"manifest"`
-	// For is the image's manifest that an attestation tells about.
+	// For is the manifest that an attestation or a referrer tells about.
 	For digest.Digest `json:"for,omitempty"`
 	// Predicates are the kinds of statement an attestation holds ("https://slsa.dev/...").
 	Predicates []string `json:"predicates,omitempty"`
@@ -85,7 +85,13 @@ func (s *Store) Inspect(ctx context.Context, ref string) (*Inspection, error) {
 		}
 	}
 	slices.Sort(in.Names)
-	if err := s.inspect(ctx, root, in); err != nil {
+	err = s.inspect(ctx, root, in)
+	for _, d := range s.referrersOf(idx, root.Digest) {
+		if err == nil {
+			err = s.inspectReferrer(d, in)
+		}
+	}
+	if err != nil {
 		return nil, fmt.Errorf("inspecting image %s: %w", ref, err)
 	}
 	return in, nil
@@ -125,14 +131,7 @@ func (s *Store) inspectManifest(ctx context.Context, d ocispecs.Descriptor, raw 
 		return err
 	}
 	if isAttestation(d) || !isImageConfig(m.Config.MediaType) {
-		other := OtherManifest{Descriptor: d, Manifest: m}
-		other.For = digest.Digest(d.Annotations["vnd.docker.reference.digest"])
-		for _, l := range m.Layers {
-			if p := l.Annotations["in-toto.io/predicate-type"]; p != "" {
-				other.Predicates = append(other.Predicates, p)
-			}
-		}
-		in.Others = append(in.Others, other)
+		in.Others = append(in.Others, otherManifest(d, m))
 		return nil
 	}
 	details := ImageDetails{Descriptor: d, Manifest: m, Layers: []LayerDetails{}}
@@ -160,6 +159,28 @@ func (s *Store) inspectManifest(ctx context.Context, d ocispecs.Descriptor, raw 
 	details.History = history(details.Config.History, details.Layers)
 	in.Images = append(in.Images, details)
 	return nil
+}
+
+func (s *Store) inspectReferrer(d ocispecs.Descriptor, in *Inspection) error {
+	m, err := s.referrer(d)
+	if err != nil {
+		return err
+	}
+	in.Others = append(in.Others, otherManifest(d, m))
+	return nil
+}
+
+func otherManifest(d ocispecs.Descriptor, m ocispecs.Manifest) OtherManifest {
+	other := OtherManifest{Descriptor: d, Manifest: m, For: digest.Digest(d.Annotations["vnd.docker.reference.digest"])}
+	if m.Subject != nil {
+		other.For = m.Subject.Digest
+	}
+	for _, l := range m.Layers {
+		if p := l.Annotations["in-toto.io/predicate-type"]; p != "" {
+			other.Predicates = append(other.Predicates, p)
+		}
+	}
+	return other
 }
 
 // history gives each step its layer: the steps that are not marked empty have one

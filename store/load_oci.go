@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -54,7 +55,11 @@ func (a *archive) loadOCI(ctx context.Context) ([]Loaded, error) {
 			return nil, err
 		}
 	}
-	return list, nil
+	// Referrers come along with their images and are none.
+	return slices.DeleteFunc(list, func(l Loaded) bool {
+		_, ok := a.store.subject(l.Descriptor)
+		return ok && len(l.Names) == 0
+	}), nil
 }
 
 // archiveNames: containerd's annotation is a full name; OCI's is one only if it

@@ -47,7 +47,9 @@ type Pushed struct {
 }
 
 // Push sends an image, or an index with all its platforms and attestations, to
-// the registry in its name. Blobs that the registry has are not sent; those it
+// the registry in its name, and after it what refers to it (see Referrers); in a
+// registry that keeps no list of referrers they are listed under the tag that the
+// distribution specification has for that. Blobs that the registry has are not sent; those it
 // has in another repository that the store knows of are mounted. What may pass
 // (broken connections, 429, 5xx) is tried up to four times. Errors say what
 // to do about refused credentials, unknown hosts and HTTP spoken for HTTPS.
@@ -68,10 +70,34 @@ func (s *Store) Push(ctx context.Context, ref string, o PushOptions) (Pushed, er
 		// mounted from is off limits.
 		err = p.push(ctx, nil)
 	}
+	if err == nil {
+		err = s.pushReferrers(ctx, desc, target, o)
+	}
 	if err != nil {
 		return Pushed{}, fmt.Errorf("pushing image %s: %w", ref, explain(err, target))
 	}
 	return Pushed{Reference: target.Name(), Descriptor: named(desc, "")}, nil
+}
+
+// pushReferrers pushes what refers to a manifest that the registry has. The library
+// keeps the list of referrers where the registry does not.
+func (s *Store) pushReferrers(ctx context.Context, subject ocispecs.Descriptor, target name.Tag, o PushOptions) error {
+	list, err := s.Referrers(ctx, subject.Digest)
+	if err != nil {
+		return err
+	}
+	o.Progress = nil
+	for _, d := range list {
+		if err := s.complete(ctx, d); err != nil {
+			return err
+		}
+		// One after the other: the list under the tag is read, changed and written.
+		p := &pusher{store: s, desc: d, target: target.Context().Digest(d.Digest.String()), options: o}
+		if err := p.push(ctx, nil); err != nil {
+			return fmt.Errorf("pushing its referrer %s: %w", d.Digest, err)
+		}
+	}
+	return nil
 }
 
 func (s *Store) pushTarget(ctx context.Context, ref string, o PushOptions) (ocispecs.Descriptor, name.Tag, error) {
@@ -160,7 +186,7 @@ func (s *Store) mountSources(ctx context.Context, desc ocispecs.Descriptor, targ
 type pusher struct {
 	store   *Store
 	desc    ocispecs.Descriptor
-	target  name.Tag
+	target  name.Reference
 	options PushOptions
 	total   int64
 

@@ -89,6 +89,12 @@ func (s *Store) SaveImage(ctx context.Context, w io.Writer, desc ocispecs.Descri
 }
 
 func (s *Store) writeArchive(ctx context.Context, w io.Writer, list []saved, format Format) error {
+	if format != FormatDocker { // which knows images only
+		var err error
+		if list, err = s.withReferrers(list); err != nil {
+			return fmt.Errorf("saving images: %w", err)
+		}
+	}
 	tw := tar.NewWriter(w)
 	err := s.save(ctx, tw, list, format)
 	if err == nil {
@@ -98,6 +104,26 @@ func (s *Store) writeArchive(ctx context.Context, w io.Writer, list []saved, for
 		return fmt.Errorf("saving images: %w", err)
 	}
 	return nil
+}
+
+// withReferrers adds to images what refers to them.
+func (s *Store) withReferrers(list []saved) ([]saved, error) {
+	idx, err := s.readIndex()
+	if err != nil {
+		return nil, err
+	}
+	seen := map[digest.Digest]bool{}
+	for i := 0; i < len(list); i++ { // which grows
+		d := list[i].desc.Digest
+		if seen[d] {
+			continue
+		}
+		seen[d] = true
+		for _, r := range s.referrersOf(idx, d) {
+			list = append(list, saved{desc: r})
+		}
+	}
+	return list, nil
 }
 
 // saved is one image on its way into an archive.
@@ -166,6 +192,11 @@ func (s *Store) save(ctx context.Context, tw *tar.Writer, list []saved, format F
 			return err
 		}
 	}
+	return s.saveBlobs(ctx, tw, list)
+}
+
+// saveBlobs writes what is below the images, each blob once.
+func (s *Store) saveBlobs(ctx context.Context, tw *tar.Writer, list []saved) error {
 	done := map[digest.Digest]bool{}
 	for _, img := range list {
 		err := s.walk(ctx, img.desc, func(d ocispecs.Descriptor, _ []byte) error {
