@@ -55,6 +55,8 @@ type WasmResult struct {
 	Info *wasm.Info
 	// File is where Output put it; "" without.
 	File string
+	// Attestations are the statements about the artifact that were asked for.
+	Attestations []WasmAttestation
 }
 
 // wasmPlatform is the platform of images of WebAssembly.
@@ -72,6 +74,8 @@ type wasmJob struct {
 	deliver []func(d *wasmDelivery) error
 	// files are destinations that can be looked at.
 	files []string
+	// statements are what was delivered with the result.
+	statements []wasmStatement
 
 	mu    sync.Mutex
 	build *wasm.Build // once the build file has been compiled
@@ -117,11 +121,6 @@ func (j *job) setWasm() error {
 	}
 	if err := j.wasmPlatforms(w); err != nil {
 		return err
-	}
-	for kind, v := range j.req.Attests {
-		if w.format != WasmImage && v != "disabled=true" {
-			return inputErrorf("attestations are not attached to WebAssembly artifacts: drop %s, or make an image (--wasm-format=image)", kind)
-		}
 	}
 	if j.req.Target != "" {
 		return inputErrorf("a WebAssembly build has no stages to choose: drop target %s", j.req.Target)

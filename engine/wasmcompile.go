@@ -125,6 +125,8 @@ func (c *conversion) wasmDockerfile(f *zimage.File, d *zimage.Dockerfile) (*zima
 			j.req.Wasm.over(&s)
 		}
 		opt.Entrypoint = j.wasm.format == WasmImage
+		_, scanned := j.attrs["attest:sbom"]
+		opt.Scan = scanned && j.isWasmArtifact()
 		for _, o := range j.req.Outputs {
 			if rel, err := filepath.Rel(c.unit.dir, absolute(o.Dest)); o.Dest != "" && err == nil && filepath.IsLocal(rel) && rel != "." {
 				opt.Exclude = append(opt.Exclude, filepath.ToSlash(rel))

@@ -30,6 +30,9 @@ type wasmDelivery struct {
 	data     []byte
 	artifact *wasm.Artifact // nil for a bare file
 	changed  bool           // something was not in its place
+	// statements are about the result; each has a referrer where there is an artifact.
+	statements []wasmStatement
+	referrers  []*wasm.Artifact
 }
 
 // deliverWasm takes what the daemon gave to its places.
@@ -45,13 +48,17 @@ func (j *job) deliverWasm(ctx context.Context, res *Result) error {
 	if err != nil {
 		return err
 	}
-	_, err = j.deliverBinary(ctx, res, data)
+	statements, err := j.readStatements()
+	if err != nil {
+		return err
+	}
+	_, err = j.deliverBinary(ctx, res, data, statements)
 	return err
 }
 
-// deliverBinary checks a binary and takes it to where it was asked for. Nothing is
-// delivered of a result that is not what was asked for.
-func (j *job) deliverBinary(ctx context.Context, res *Result, data []byte) (changed bool, err error) {
+// deliverBinary checks a binary and takes it to where it was asked for, with what is said
+// about it. Nothing is delivered of a result that is not what was asked for.
+func (j *job) deliverBinary(ctx context.Context, res *Result, data []byte, statements []wasmStatement) (changed bool, err error) {
 	w, b := j.wasm, j.wasm.compiled()
 	info, err := wasm.Inspect(data)
 	if err == nil {
@@ -70,12 +77,16 @@ func (j *job) deliverBinary(ctx context.Context, res *Result, data []byte) (chan
 			return false, err
 		}
 	}
+	if err := d.attest(statements); err != nil {
+		return false, err
+	}
+	w.statements = d.statements
 	for _, f := range w.deliver {
 		if err := f(d); err != nil {
 			return d.changed, err
 		}
 	}
-	res.Wasm = &WasmResult{Info: info, File: w.output}
+	res.Wasm = &WasmResult{Info: info, File: w.output, Attestations: d.attestations()}
 	if d.artifact != nil {
 		err = res.fillArtifact(d.artifact, j.outputs)
 	}
@@ -102,16 +113,33 @@ func (r *Result) fillArtifact(a *wasm.Artifact, o outputs) error {
 	return nil
 }
 
-// writeFile writes the file. One that has the content already stays as it is.
-func (d *wasmDelivery) writeFile(dest string) error {
-	if old, err := os.ReadFile(dest); err == nil && bytes.Equal(old, d.data) {
+// writeFile writes the file alone.
+func (d *wasmDelivery) writeFile(dest string) error { return d.writeData(dest, d.data) }
+
+// writeFiles writes the file, and what is said about it, into a directory.
+func (d *wasmDelivery) writeFiles(dir string) error {
+	names, data, err := d.files()
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		if err := d.writeData(filepath.Join(dir, n), data[n]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeData writes a file. One that has the content already stays as it is.
+func (d *wasmDelivery) writeData(dest string, data []byte) error {
+	if old, err := os.ReadFile(dest); err == nil && bytes.Equal(old, data) {
 		return nil
 	}
 	d.changed = true
 	if err := os.MkdirAll(filepath.Dir(dest), 0o755); err != nil {
 		return err
 	}
-	return replaceFile(dest, d.data)
+	return replaceFile(dest, data)
 }
 
 // replaceFile writes a file beside its destination and renames it.
@@ -132,10 +160,13 @@ type wasmBlob struct {
 	data []byte
 }
 
-// blobs are all parts of the artifact, the manifest last.
+// blobs are all parts of the artifact, the manifest last, and of what refers to it.
 func (d *wasmDelivery) blobs() []wasmBlob {
-	a := d.artifact
-	return []wasmBlob{{a.Content.Config, a.Config}, {a.Content.Layers[0], a.Layer}, {a.Descriptor, a.Manifest}}
+	var list []wasmBlob
+	for _, a := range append([]*wasm.Artifact{d.artifact}, d.referrers...) {
+		list = append(list, wasmBlob{a.Content.Config, a.Config}, wasmBlob{a.Content.Layers[0], a.Layer}, wasmBlob{a.Descriptor, a.Manifest})
+	}
+	return list
 }
 
 // store puts the artifact into the image store, and from there into registries.
@@ -148,6 +179,9 @@ func (d *wasmDelivery) store(s *store.Store, names []string, push bool) error {
 		}
 	}
 	if err := s.Import(d.ctx, d.artifact.Descriptor, names...); err != nil {
+		return err
+	}
+	if err := d.attach(s); err != nil {
 		return err
 	}
 	if !push {

@@ -25,6 +25,9 @@ func (d *wasmDelivery) layout() (names []string, data map[string][]byte, err err
 		desc.Annotations = map[string]string{ocispecs.AnnotationRefName: d.job.wasmName(d.file)}
 		index.Manifests = append(index.Manifests, desc)
 	}
+	for _, r := range d.referrers {
+		index.Manifests = append(index.Manifests, r.Descriptor)
+	}
 	data = map[string][]byte{}
 	add := func(name string, b []byte) {
 		if _, ok := data[name]; !ok {
@@ -81,9 +84,13 @@ func (d *wasmDelivery) layoutTar(w io.Writer) error {
 	return writeTar(w, names, data)
 }
 
-// fileTar writes the file as an archive.
+// fileTar writes the file, and what is said about it, as an archive.
 func (d *wasmDelivery) fileTar(w io.Writer) error {
-	return writeTar(w, []string{d.file}, map[string][]byte{d.file: d.data})
+	names, data, err := d.files()
+	if err != nil {
+		return err
+	}
+	return writeTar(w, names, data)
 }
 
 func writeTar(w io.Writer, names []string, data map[string][]byte) error {

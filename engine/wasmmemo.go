@@ -35,7 +35,8 @@ func (j *job) recallWasm(ctx context.Context, k *keys) (*Result, error) {
 		return nil, errMissed
 	}
 	data := j.findWasm(ctx, rec)
-	if data == nil {
+	statements, found := j.recallStatements(ctx, rec)
+	if data == nil || !found {
 		return nil, errMissed
 	}
 	if s := j.outputs.store; s != nil {
@@ -47,7 +48,7 @@ func (j *job) recallWasm(ctx context.Context, k *keys) (*Result, error) {
 	}
 	res := &Result{Graph: k.graph, Stages: StageCounts{Cached: len(k.graph.Stages())}}
 	j.tell(k, res)
-	res.Restored, err = j.deliverBinary(ctx, res, data)
+	res.Restored, err = j.deliverBinary(ctx, res, data, statements)
 	return res, err
 }
 
@@ -87,8 +88,12 @@ func (j *job) rememberWasm(ctx context.Context, k *keys, res *Result) error {
 	if err != nil {
 		return err
 	}
+	said, err := statementsMetadata(j.wasm.statements)
+	if err != nil {
+		return err
+	}
 	return j.run.memo.Put(ctx, &memo.Record{
-		Key: k.wasmKey(), Kind: memo.KindFile, Digest: digest.FromBytes(data), Size: int64(len(data)), Names: j.outputs.names,
+		Key: k.wasmKey(), Kind: memo.KindFile, Digest: digest.FromBytes(data), Size: int64(len(data)), Names: j.outputs.names, Metadata: said,
 		Tool: j.engine.cfg.Version, Created: time.Now(), Parts: j.partsOf(ctx, k),
 	})
 }

@@ -28,7 +28,7 @@ func (j *job) wasmOutputs(list []Output) error {
 		return err
 	}
 	w.dir = dir
-	j.outputs.exports = []client.ExportEntry{{Type: client.ExporterLocal, OutputDir: dir}}
+	j.outputs.exports = []client.ExportEntry{wasmExport(dir)}
 	if w.output != "" {
 		w.files = append(w.files, w.output)
 		w.deliver = append(w.deliver, func(d *wasmDelivery) error { return d.writeFile(w.output) })
@@ -43,6 +43,9 @@ func (j *job) wasmOutputs(list []Output) error {
 		if err := j.wasmOutput(o); err != nil {
 			return err
 		}
+	}
+	if err := j.checkAttestations(list); err != nil {
+		return err
 	}
 	for k := range j.req.Annotations {
 		if _, err := wasmAnnotation(k); err != nil {
@@ -100,7 +103,7 @@ func (j *job) wasmOutput(o Output) error {
 		if err := refuseFile(o); err != nil {
 			return err
 		}
-		w.deliver = append(w.deliver, func(d *wasmDelivery) error { return d.writeFile(filepath.Join(o.Dest, d.file)) })
+		w.deliver = append(w.deliver, func(d *wasmDelivery) error { return d.writeFiles(o.Dest) })
 	case OutputCacheOnly:
 		return refuseDest(o)
 	default:

@@ -155,7 +155,9 @@ func TestWasmMistakes(t *testing.T) {
 		{"load", "", func(r *engine.Request) { r.Outputs = []engine.Output{{Type: engine.OutputDocker, Writer: &buffer{}}} }, "output docker cannot take WebAssembly"},
 		{"format", "", func(r *engine.Request) { r.WasmFormat = "tar" }, `format "tar" is none of artifact, image and file`},
 		{"no place", "  oci: false\n", nil, "the result is a file and there is no place for it"},
-		{"sbom", "", func(r *engine.Request) { r.Attests = map[string]string{"sbom": ""} }, "attestations are not attached to WebAssembly artifacts: drop sbom"},
+		{"attestation", "", func(r *engine.Request) {
+			r.Attests, r.Outputs = map[string]string{"provenance": ""}, []engine.Output{{Type: engine.OutputLocal, Dest: filepath.Join(t.TempDir(), "x.wasm")}}
+		}, "there is no place for attestations beside a file alone"},
 		{"push", "", func(r *engine.Request) { r.Push = true }, "nothing to push"},
 		{"annotation", "", func(r *engine.Request) { r.Annotations = map[string]string{"index:a": "b"} }, "has a manifest and nothing else"},
 	} {

@@ -111,12 +111,14 @@ type wasmJSON struct {
 	Names  []string         `json:"names,omitempty"`
 	File   string           `json:"file,omitempty"`
 	Wasm   *engine.WasmInfo `json:"wasm,omitempty"`
+	// Attestations are what refers to the artifact.
+	Attestations []engine.WasmAttestation `json:"attestations,omitempty"`
 }
 
 func resultJSON(r *engine.Result) wasmJSON {
 	out := wasmJSON{Digest: r.Digest.String(), Names: r.Tags}
 	if r.Wasm != nil {
-		out.Wasm, out.File = r.Wasm.Info, r.Wasm.File
+		out.Wasm, out.File, out.Attestations = r.Wasm.Info, r.Wasm.File, r.Wasm.Attestations
 	}
 	return out
 }

@@ -309,7 +309,14 @@ func (c *compiler) stages() error {
 	if finish {
 		last = c.finish()
 	}
+	if c.options.Scan {
+		c.line(c.Pos, "\nFROM scratch AS sources\nARG BUILDKIT_SBOM_SCAN_STAGE=true\nCOPY %s. /", c.excludes())
+	}
 	c.line(c.Pos, "\nFROM scratch\nCOPY --from=%s %s %s", last, built, c.out.File)
+	if c.options.Scan {
+		// Scanned is what the last stage reads: that the pattern fits nothing does not matter.
+		c.line(c.Pos, "COPY --from=sources /.zlayer-nothing-at-all* /")
+	}
 	if c.options.Entrypoint {
 		c.line(c.Pos, "ENTRYPOINT [%q]", c.out.File)
 	}

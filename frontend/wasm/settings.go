@@ -96,6 +96,9 @@ type Options struct {
 	Exclude []string
 	// Entrypoint makes the file the entry point of the image.
 	Entrypoint bool
+	// Scan has scanners look at the sources, too: what a result is made of is said by manifests and
+	// lock files there, and no longer by the result.
+	Scan bool
 }
 
 // Build is a build of WebAssembly as the Dockerfile that it stands for.
