@@ -1,11 +1,15 @@
 // Command pipeline times zlayer pipeline and docker buildx bake on the same generated
 // monorepo: each on a daemon of its own that has built nothing, in turn, and prints
-// medians of wall time and peak memory of the two commands and of the paired ratios.
+// medians of wall time, peak memory of the two commands and of the daemon, and of the
+// paired ratios.
 // Images are pushed to a registry in this process.
 //
 //	go build -C bench/buildx -o /tmp/buildx github.com/docker/buildx/cmd/buildx
 //	go build -o /tmp/zlayer ./cmd/zlayer
 //	go run ./bench/pipeline -zlayer /tmp/zlayer -buildx /tmp/buildx -images 100 -runs 3
+//
+// The monorepo is a git repository, as monorepos are. Without -attestations=false bake
+// adds provenance to each image, as it does unless told otherwise.
 //
 // With -jobs 4,8,16 it is zlayer alone, from nothing, with each number of jobs.
 package main
@@ -35,6 +39,8 @@ func main() {
 	flag.StringVar(&b.buildx, "buildx", "", "program; empty measures zlayer alone")
 	flag.IntVar(&b.images, "images", 100, "how many")
 	runs := flag.Int("runs", 3, "pairs")
+	flag.IntVar(&b.steps, "steps", len(steps), "how many of the steps: from nothing, nothing changed, leaf changed, base changed")
+	flag.BoolVar(&b.attestations, "attestations", true, "let bake add what it adds by default")
 	jobs := flag.String("jobs", "", "numbers of jobs to try, with commas")
 	flag.Parse()
 	if err := b.run(context.Background(), *runs, *jobs); err != nil {
@@ -45,7 +51,8 @@ func main() {
 
 type bench struct {
 	zlayer, buildx string
-	images         int
+	images, steps  int
+	attestations   bool
 	lab            *lab.Lab
 }
 
@@ -53,6 +60,8 @@ type bench struct {
 type sample struct {
 	wall time.Duration
 	peak int64 // KiB
+	// daemon is the most that the daemon has had so far, KiB
+	daemon int64
 }
 
 var steps = []string{"from nothing", "nothing changed", "one leaf changed", "shared base changed"}
@@ -69,7 +78,7 @@ func (b *bench) run(ctx context.Context, runs int, jobs string) error {
 			if err != nil {
 				return fmt.Errorf("jobs %s: %w", j, err)
 			}
-			fmt.Printf("%d images, %s jobs: %.1fs\n", b.images, j, s[0].wall.Seconds())
+			fmt.Printf("%d images, %s jobs: %.1fs, %d MB, daemon %d MB\n", b.images, j, s[0].wall.Seconds(), s[0].peak/1024, s[0].daemon/1024)
 		}
 		return nil
 	}
@@ -79,7 +88,7 @@ func (b *bench) run(ctx context.Context, runs int, jobs string) error {
 			if !mine && b.buildx == "" {
 				continue
 			}
-			got, err := b.course(ctx, mine, fmt.Sprintf("run%d-%v", r, mine), len(steps))
+			got, err := b.course(ctx, mine, fmt.Sprintf("run%d-%v", r, mine), b.steps)
 			if err != nil {
 				return err
 			}
@@ -101,30 +110,34 @@ func report(images int, ours, theirs [][]sample) {
 	load, _ := os.ReadFile("/proc/loadavg")
 	fmt.Printf("%d images, load %s", images, load)
 	for n, step := range steps {
-		wall, peak := medians(ours[n])
-		fmt.Printf("%-20s zlayer %6.2fs %4d MB", step, wall, peak)
+		if len(ours[n]) == 0 {
+			continue
+		}
+		wall, peak, daemon := medians(ours[n])
+		fmt.Printf("%-20s zlayer %6.2fs %4d MB, daemon %4d MB", step, wall, peak, daemon)
 		if len(theirs[n]) > 0 {
 			var ratios []float64
 			for i := range theirs[n] {
 				ratios = append(ratios, ours[n][i].wall.Seconds()/theirs[n][i].wall.Seconds())
 			}
 			slices.Sort(ratios)
-			wall, peak = medians(theirs[n])
-			fmt.Printf("   bake %6.2fs %4d MB   ratio %.2f", wall, peak, ratios[len(ratios)/2])
+			wall, peak, daemon = medians(theirs[n])
+			fmt.Printf("   bake %6.2fs %4d MB, daemon %4d MB   ratio %.2f of %.2f", wall, peak, daemon, ratios[len(ratios)/2], ratios)
 		}
 		fmt.Println()
 	}
 }
 
-func medians(list []sample) (seconds float64, mb int64) {
+func medians(list []sample) (seconds float64, mb, daemonMB int64) {
 	var walls []float64
-	var peaks []int64
+	var peaks, daemons []int64
 	for _, s := range list {
-		walls, peaks = append(walls, s.wall.Seconds()), append(peaks, s.peak/1024)
+		walls, peaks, daemons = append(walls, s.wall.Seconds()), append(peaks, s.peak/1024), append(daemons, s.daemon/1024)
 	}
 	slices.Sort(walls)
 	slices.Sort(peaks)
-	return walls[len(walls)/2], peaks[len(peaks)/2]
+	slices.Sort(daemons)
+	return walls[len(walls)/2], peaks[len(peaks)/2], daemons[len(daemons)/2]
 }
 
 // course is the first n steps with one of the two, from an empty state.
@@ -138,34 +151,28 @@ func (b *bench) course(ctx context.Context, mine bool, repo string, n int, args 
 	if err != nil {
 		return nil, err
 	}
-	toml := filepath.Join(dir, "buildkitd.toml")
-	if err := os.WriteFile(toml, []byte(b.lab.BuildkitdTOML()), 0o600); err != nil {
+	env, err := b.environment(dir)
+	if err != nil {
 		return nil, err
 	}
-	env := append(os.Environ(), "ZLAYER_STATE_DIR="+filepath.Join(dir, "state"), "ZLAYER_STORE_DIR="+filepath.Join(dir, "store"),
-		"ZLAYER_DAEMON_CONFIG="+toml, "BUILDX_CONFIG="+filepath.Join(dir, "buildx"), "BUILDX_BUILDER=bench", "BUILDX_BAKE_ENTITLEMENTS_FS=0")
 	do := func(name string, args ...string) (sample, []byte, error) {
 		return command(ctx, f.Dir, env, name, args...)
+	}
+	for _, args := range [][]string{{"init", "-q"}, {"add", "."}, {"-c", "user.name=bench", "-c", "user.email=bench@localhost", "commit", "-qm", "all"}} {
+		if _, _, err := do("git", args...); err != nil {
+			return nil, err
+		}
 	}
 	defer func() {
 		_, _, serr := do(b.zlayer, "daemon", "stop")
 		err = errors.Join(err, serr)
 	}()
-	if _, _, err := do(b.zlayer, "daemon", "start"); err != nil {
+	status, err := b.daemon(do)
+	if err != nil {
 		return nil, err
 	}
 	cmd := append([]string{b.zlayer, "pipeline", "--progress", "quiet"}, args...)
 	if !mine {
-		_, text, err := do(b.zlayer, "daemon", "status", "--json")
-		if err != nil {
-			return nil, err
-		}
-		var status struct {
-			Address string `json:"address"`
-		}
-		if err := json.Unmarshal(text, &status); err != nil {
-			return nil, err
-		}
 		if _, _, err := do(b.buildx, "create", "--name", "bench", "--driver", "remote", status.Address); err != nil {
 			return nil, err
 		}
@@ -185,9 +192,57 @@ func (b *bench) course(ctx context.Context, mine bool, repo string, n int, args 
 		if err != nil {
 			return nil, err
 		}
+		if s.daemon, err = highWater(status.PID); err != nil {
+			return nil, err
+		}
 		out = append(out, s)
 	}
 	return out, nil
+}
+
+// environment is that of all commands of a course in dir.
+func (b *bench) environment(dir string) ([]string, error) {
+	toml := filepath.Join(dir, "buildkitd.toml")
+	if err := os.WriteFile(toml, []byte(b.lab.BuildkitdTOML()), 0o600); err != nil {
+		return nil, err
+	}
+	env := append(os.Environ(), "ZLAYER_STATE_DIR="+filepath.Join(dir, "state"), "ZLAYER_STORE_DIR="+filepath.Join(dir, "store"),
+		"ZLAYER_DAEMON_CONFIG="+toml, "BUILDX_CONFIG="+filepath.Join(dir, "buildx"), "BUILDX_BUILDER=bench", "BUILDX_BAKE_ENTITLEMENTS_FS=0")
+	if !b.attestations {
+		env = append(env, "BUILDX_NO_DEFAULT_ATTESTATIONS=1")
+	}
+	return env, nil
+}
+
+// daemonStatus is what is needed of "zlayer daemon status".
+type daemonStatus struct {
+	Address string `json:"address"`
+	PID     int    `json:"pid"`
+}
+
+// daemon starts the daemon of a course.
+func (b *bench) daemon(do func(name string, args ...string) (sample, []byte, error)) (daemonStatus, error) {
+	var status daemonStatus
+	if _, _, err := do(b.zlayer, "daemon", "start"); err != nil {
+		return status, err
+	}
+	_, text, err := do(b.zlayer, "daemon", "status", "--json")
+	if err != nil {
+		return status, err
+	}
+	return status, json.Unmarshal(text, &status)
+}
+
+// highWater is the most memory that a process has had, in KiB.
+func highWater(pid int) (int64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(text), "VmHWM:")
+	var kib int64
+	_, err = fmt.Sscan(rest, &kib)
+	return kib, err
 }
 
 // command runs a command and measures it.

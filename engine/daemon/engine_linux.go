@@ -55,6 +55,7 @@ type engine struct {
 	server     *grpc.Server
 	leaving    context.CancelFunc // tells history and builds that we are about to go
 	gc         []client.PruneInfo
+	unsynced   *unsynced
 
 	snapshotter string
 	warnings    []string
@@ -186,9 +187,11 @@ func (e *engine) close(grace time.Duration) error {
 		select {
 		case <-done:
 		case <-time.After(stopGrace):
+			e.unsynced.close()
 			return errors.Join(errors.New("builds did not end when they were cancelled"), e.controller.Close())
 		}
 	}
+	e.unsynced.close()
 	return e.controller.Close()
 }
 

@@ -74,6 +74,13 @@ func own(ctx context.Context, o order, intercept grpc.UnaryServerInterceptor) (_
 	if err != nil {
 		warnings = append(warnings, err.Error())
 	}
+	lost, err := discardUnsynced(s)
+	if err != nil {
+		return nil, err
+	}
+	if lost != "" {
+		warnings = append(warnings, lost)
+	}
 	w.engine, err = newEngine(ctx, s, o.Settings, runcPath, o.NoProcessSandbox, intercept)
 	if err != nil {
 		return nil, err
@@ -144,7 +151,7 @@ func serve(ctx context.Context, o order, ready func(Info), hurry <-chan struct{}
 	g.info, g.listener = w.info, l
 	g.stop = func() { stop(errors.New("a client asked to")) }
 	served := make(chan error, 1)
-	go func() { served <- w.engine.server.Serve(l) }()
+	go func() { served <- w.engine.server.Serve(w.engine.unsynced.listener(l)) }()
 	bklog.L.Infof("serving %s (process %d, BuildKit %s, %s, %s)", w.info.Address, w.info.PID, w.info.Version, w.info.Snapshotter, w.info.Runc)
 	ready(w.info)
 

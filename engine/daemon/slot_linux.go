@@ -32,6 +32,7 @@ func (s slot) log() string      { return filepath.Join(s.dir(), "daemon.log") }
 func (s slot) root() string     { return filepath.Join(s.dir(), "buildkit") }
 func (s slot) tmp() string      { return filepath.Join(s.dir(), "tmp") }
 func (s slot) run() string      { return filepath.Join(s.dir(), "run") }
+func (s slot) unsynced() string { return filepath.Join(s.dir(), "unsynced") }
 func (s slot) selftest() string { return filepath.Join(s.state, "selftest.json") }
 
 // temporary reports whether the slot dies with its owner.

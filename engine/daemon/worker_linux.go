@@ -55,6 +55,7 @@ func (e *engine) addWorker(ctx context.Context, s slot, set settings, hosts dock
 		return err
 	}
 	e.worker, e.snapshotter = w, factory.Name
+	e.unsynced = newUnsynced(s, opt.ContentMetadata, opt.MetadataStore.DB())
 	return nil
 }
 
