@@ -49,17 +49,17 @@ type wait struct {
 	on   *composed
 }
 
-// willWait notes that the unit that is being compiled waits for another, unless that
-// one waits for it. The table is locked.
-func (c *composer) willWait(on *composed, chain []link) error {
-	if c.self == nil || len(chain) == 0 {
+// willWait notes that the unit d, which is being compiled, waits for another, unless that
+// one waits for it. The table is locked. A nil unit is none, and nobody waits for it.
+func (d *composed) willWait(on *composed, chain []link) error {
+	if d == nil || len(chain) == 0 {
 		return nil
 	}
 	asks := chain[len(chain)-1]
-	if way := on.wayTo(c.self, map[*composed]bool{}); way != nil {
+	if way := on.wayTo(d, map[*composed]bool{}); way != nil {
 		return circleError(append([]link{asks}, way...), asks.shown)
 	}
-	c.self.waits = append(c.self.waits, wait{asks, on})
+	d.waits = append(d.waits, wait{asks, on})
 	return nil
 }
 

@@ -73,26 +73,9 @@ type composer struct {
 	self *composed
 }
 
-// unitTable holds the builds that have been compiled, or are being compiled.
-type unitTable struct {
-	mu   sync.Mutex
-	done map[string]*composed
-}
-
-// composed is a unit being compiled, or compiled.
-type composed struct {
-	ready chan struct{}
-	stage *graph.Stage
-	err   error
-	// files are what it has read or looked for.
-	files map[string]bool
-	// waits are the units that its compilation waits for.
-	waits []wait
-}
-
 // newComposer compiles a job against a gateway.
 func newComposer(j *job, gw gwclient.Client, warn func(solver.WarningInfo)) *composer {
-	c := &composer{job: j, gw: gw, warn: warn, units: &unitTable{done: map[string]*composed{}}}
+	c := &composer{job: j, gw: gw, warn: warn, units: newUnitTable()}
 	c.gateway = func(*job) gwclient.Client { return gw }
 	if j.req.DefaultRegistry != "" {
 		c.short = newShortNames(j, gw)
@@ -266,41 +249,20 @@ func (c *composer) at(pos graph.Pos, conv *conversion, err error) error {
 	return &graph.PosError{Pos: pos, Err: err, Source: conv.text}
 }
 
-// once compiles a unit, or waits for whoever is compiling it. Nobody waits in a
-// circle: builds that begin at several places of a circle of units at once are
-// refused like those that go round it.
+// once compiles a unit, or waits for whoever is compiling it.
 func (c *composer) once(ctx context.Context, u unit, chain []link) (*graph.Stage, error) {
-	key := u.key() + c.attrsKey(u)
-	c.units.mu.Lock()
-	done := c.units.done[key]
-	mine := done == nil
-	if mine {
-		done = &composed{ready: make(chan struct{}), files: map[string]bool{}}
-		c.units.done[key] = done
-	}
-	err := c.willWait(done, chain)
-	c.units.mu.Unlock()
-	if err != nil {
+	done, err := c.units.once(ctx, u.key()+c.attrsKey(u), c.self, chain, func(ctx context.Context, done *composed) (*graph.Stage, error) {
+		return c.compile(ctx, u, chain, done)
+	})
+	if done == nil {
 		return nil, err
-	}
-	if mine {
-		go func() {
-			defer close(done.ready)
-			// It is everybody's: it must not end with whoever asked first.
-			done.stage, done.err = c.compile(context.WithoutCancel(ctx), u, chain, done)
-		}()
-	}
-	select {
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case <-done.ready:
 	}
 	if c.asked != nil {
 		for f := range done.files {
 			c.asked(f)
 		}
 	}
-	return done.stage, done.err
+	return done.stage, err
 }
 
 // attrsKey tells apart compilations of one unit for requests that say differently how

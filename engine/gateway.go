@@ -46,7 +46,7 @@ func GatewayBuild(ctx context.Context, gw gwclient.Client) (*gwclient.Result, er
 	}
 	opts := gw.BuildOpts().Opts
 	u := gatewayUnit{file: "-f " + opts["filename"], target: opts["target"], args: prefixed(opts, "build-arg:"), platform: opts["platform"]}
-	res, err := dockerfile.Frontend{Options: g.options(u, gw, nil)}.Build(ctx, gw)
+	res, err := dockerfile.Frontend{Options: g.options(u, gw, nil, nil)}.Build(ctx, gw)
 	return res, withSource(err)
 }
 
@@ -76,11 +76,11 @@ type gatewayComposer struct {
 	// local: the build context is a local directory of the client's, rather than
 	// something that BuildKit fetches or (input) another build has made.
 	local, input bool
-	unitSet
+	units        *unitTable
 }
 
 func newGatewayComposer(ctx context.Context, gw gwclient.Client) (*gatewayComposer, error) {
-	g := &gatewayComposer{gw: gw}
+	g := &gatewayComposer{gw: gw, units: newUnitTable()}
 	bo := gw.BuildOpts()
 	if bo.Caps.Supports(gwpb.CapFrontendInputs) == nil {
 		in, err := gw.Inputs(ctx)
@@ -105,15 +105,17 @@ type gatewayFile struct {
 	// client is the gateway as the unit sees it.
 	client gwclient.Client
 	chain  []link
-	shown  string
+	// self is the unit while it is being compiled; nil for the outermost.
+	self  *composed
+	shown string
 
 	text   []byte
 	builds map[string]zimage.Nested
 }
 
-// options is how a unit is compiled; chain is the way to it.
-func (g *gatewayComposer) options(u gatewayUnit, client gwclient.Client, chain []link) dockerfile.Options {
-	f := &gatewayFile{gatewayComposer: g, unit: u, client: client, chain: chain}
+// options is how a unit, self, is compiled; chain is the way to it.
+func (g *gatewayComposer) options(u gatewayUnit, client gwclient.Client, chain []link, self *composed) dockerfile.Options {
+	f := &gatewayFile{gatewayComposer: g, unit: u, client: client, chain: chain, self: self}
 	o := dockerfile.Options{Convert: f.convert, Nested: f.nested}
 	f.shown = path.Base(client.BuildOpts().Opts["filename"])
 	if len(chain) > 0 {
@@ -261,7 +263,16 @@ func (f *gatewayFile) nested(ctx context.Context, ref dockerfile.Reference) (*gr
 	if err := checkChain(chain, n.key()); err != nil {
 		return nil, f.at(ref.Pos, err)
 	}
-	return f.once(ctx, n.key(), func() (*graph.Stage, error) { return f.compile(ctx, n, chain) })
+	done, err := f.units.once(ctx, n.key(), f.self, chain, func(ctx context.Context, self *composed) (*graph.Stage, error) {
+		return f.compile(ctx, n, chain, self)
+	})
+	switch {
+	case errors.Is(err, errCircle):
+		return nil, f.at(ref.Pos, err)
+	case err != nil:
+		return nil, err
+	}
+	return done.stage, nil
 }
 
 // locate finds the directory and the build file of a nested build.
@@ -315,9 +326,9 @@ func (f *gatewayFile) listing(ctx context.Context, dir string) (fs.FS, error) {
 }
 
 // compile compiles a nested build.
-func (g *gatewayComposer) compile(ctx context.Context, u gatewayUnit, chain []link) (*graph.Stage, error) {
+func (g *gatewayComposer) compile(ctx context.Context, u gatewayUnit, chain []link, self *composed) (*graph.Stage, error) {
 	c := g.client(u)
-	gr, err := dockerfile.Compile(ctx, c, g.options(u, c, chain))
+	gr, err := dockerfile.Compile(ctx, c, g.options(u, c, chain, self))
 	if err != nil {
 		return nil, err
 	}

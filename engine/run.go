@@ -57,7 +57,7 @@ func (e *Engine) newRun(req Request) (*run, error) { return e.newRunWith(req, ni
 
 // newRunWith is newRun with another memo than that of the configuration, see openMemo.
 func (e *Engine) newRunWith(req Request, spec []string) (*run, error) {
-	r := &run{engine: e, units: &unitTable{done: map[string]*composed{}}, jobs: map[string]*job{}, normalize: req.NormalizeModes, resolvers: map[resolverKey]*image.Resolver{}}
+	r := &run{engine: e, units: newUnitTable(), jobs: map[string]*job{}, normalize: req.NormalizeModes, resolvers: map[resolverKey]*image.Resolver{}}
 	r.llbCaps, r.gatewayCaps = pb.Caps.CapSet(pb.Caps.All()), gwpb.Caps.CapSet(gwpb.Caps.All())
 	r.trees = r.openTrees()
 	r.sources = newSources(req.NormalizeModes)

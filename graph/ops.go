@@ -39,19 +39,28 @@ type op struct {
 }
 
 // NewOps decodes a definition and returns what it yields. LLB is serialised inputs
-// first; the last entry has no operation of its own and points at the result. An
-// operation that stands there twice is one operation, as it is for BuildKit. Nil and
-// an empty definition have no operations.
-func NewOps(def *pb.Definition) (*Ops, Result, error) {
+// first; the last entry has no operation of its own and points at the result, or at
+// several. An operation that stands there twice is one operation, as it is for BuildKit.
+// Nil and an empty definition have no operations and no results. A change that is not
+// nil is made to every operation, once, after those that it reads.
+func NewOps(def *pb.Definition, change ChangeOp) (*Ops, []Result, error) {
 	n := len(def.GetDef())
 	o := &Ops{ops: make([]op, 0, n), index: make(map[digest.Digest]int, n), metadata: def.GetMetadata(), source: def.GetSource()}
 	if n == 0 {
-		return o, Result{}, nil
+		return o, nil, nil
 	}
-	for _, dt := range def.Def {
+	c := &changer{change: change}
+	for i, dt := range def.Def {
 		d := op{digest: digest.FromBytes(dt), bytes: dt, Op: &pb.Op{}}
 		if err := d.UnmarshalVT(dt); err != nil {
-			return nil, Result{}, err
+			return nil, nil, err
+		}
+		was := d.digest
+		if err := c.apply(&d, i == n-1); err != nil {
+			return nil, nil, err
+		}
+		if was != d.digest {
+			o.move(was, d.digest)
 		}
 		if _, twice := o.index[d.digest]; !twice {
 			o.index[d.digest] = len(o.ops)
@@ -63,19 +72,82 @@ func NewOps(def *pb.Definition) (*Ops, Result, error) {
 		for _, in := range d.Inputs {
 			n, ok := o.index[digest.Digest(in.Digest)]
 			if !ok {
-				return nil, Result{}, fmt.Errorf("operation %s reads %q, which is not in the definition", d.digest, in.Digest)
+				return nil, nil, fmt.Errorf("operation %s reads %q, which is not in the definition", d.digest, in.Digest)
 			}
 			o.sorted = o.sorted && n < i
 		}
 	}
 	last := o.ops[len(o.ops)-1]
-	if last.GetOp() != nil || len(last.Inputs) != 1 {
-		return nil, Result{}, errors.New("the last operation does not point at a result")
+	if last.GetOp() != nil || len(last.Inputs) == 0 {
+		return nil, nil, errors.New("the last operation does not point at a result")
 	}
 	o.ops = o.ops[:len(o.ops)-1]
 	delete(o.index, last.digest)
 	o.end = o.metadata[string(last.digest)]
-	return o, Result{Digest: digest.Digest(last.Inputs[0].Digest), Index: int(last.Inputs[0].Index)}, nil
+	results := make([]Result, len(last.Inputs))
+	for i, in := range last.Inputs {
+		results[i] = Result{Digest: digest.Digest(in.Digest), Index: int(in.Index)}
+	}
+	return o, results, nil
+}
+
+// move files what is known about an operation under its new digest.
+func (o *Ops) move(was, is digest.Digest) {
+	if md, ok := o.metadata[string(was)]; ok {
+		delete(o.metadata, string(was))
+		o.metadata[string(is)] = md
+	}
+	if o.source == nil {
+		return
+	}
+	if locs, ok := o.source.Locations[string(was)]; ok {
+		delete(o.source.Locations, string(was))
+		o.source.Locations[string(is)] = locs
+	}
+}
+
+// changer changes operations and what reads them. It knows only those that became
+// others.
+type changer struct {
+	change ChangeOp
+	became map[digest.Digest]digest.Digest
+}
+
+// apply changes an operation in place; one that only points at results is not shown to
+// the change.
+func (c *changer) apply(d *op, end bool) error {
+	if c.change == nil {
+		return nil
+	}
+	changed := false
+	if len(c.became) > 0 {
+		for _, in := range d.Inputs {
+			if is, ok := c.became[digest.Digest(in.Digest)]; ok {
+				in.Digest, changed = string(is), true
+			}
+		}
+	}
+	if !end {
+		mine, err := c.change(d.digest, d.Op)
+		if err != nil {
+			return err
+		}
+		changed = changed || mine
+	}
+	if !changed {
+		return nil
+	}
+	dt, err := proto.MarshalOptions{Deterministic: true}.Marshal(d.Op)
+	if err != nil {
+		return err
+	}
+	was := d.digest
+	d.bytes, d.digest = dt, digest.FromBytes(dt)
+	if c.became == nil {
+		c.became = map[digest.Digest]digest.Digest{}
+	}
+	c.became[was] = d.digest
+	return nil
 }
 
 // below lists the places of the operation d and of all that it reads, directly or

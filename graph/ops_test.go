@@ -21,7 +21,7 @@ func TestStagesOfSharedOps(t *testing.T) {
 	states := []llb.State{one, two, three}
 
 	all := spec(t, "all", llb.Merge(states))
-	ops, _, err := NewOps(all.Definition)
+	ops, _, err := NewOps(all.Definition, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

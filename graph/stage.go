@@ -133,9 +133,17 @@ func NewStage(spec Spec) (*Stage, error) {
 		}
 	}
 	if s.Ops == nil {
+		var results []Result
 		var err error
-		if s.Ops, s.Result, err = NewOps(spec.Definition); err != nil {
+		if s.Ops, results, err = NewOps(spec.Definition, nil); err != nil {
 			return nil, fmt.Errorf("reading the definition of stage %q: %w", spec.Name, err)
+		}
+		switch len(results) {
+		case 0:
+		case 1:
+			s.Result = results[0]
+		default:
+			return nil, fmt.Errorf("the definition of stage %q has %d results", spec.Name, len(results))
 		}
 	}
 	if _, ok := s.Ops.index[s.Result.Digest]; !ok && s.Result.Digest != "" {

@@ -38,43 +38,68 @@ type compiled struct {
 // compileTarget lowers the target for a platform and every stage below it. A nil
 // platform is the default one, which the base image may still change.
 func (b *build) compileTarget(ctx context.Context, platform *ocispecs.Platform, warn bool) (*compiled, error) {
-	c := &compiler{build: b, client: b.client, ui: b.ui, opts: b.opts, platform: platform, platforms: map[*decl]ocispecs.Platform{}}
-	opt := c.convertOpt(ctx)
-	var target *decl
-	// A file that does not parse is left to the lowering to complain about.
-	if f, err := parseFile(b.text, opt.BuildArgs, predefinedArgs(opt)); err == nil {
-		if target = f.target(b.ui.Target); target != nil {
-			c.file = f
-			if err := c.nest(ctx, target); err != nil {
-				return nil, err
-			}
-			opt = c.convertOpt(ctx)
+	c, target, err := b.compiler(ctx, platform)
+	if err != nil {
+		return nil, err
+	}
+	if target != nil && c.onceWillDo() {
+		if out, err := c.compileOnce(ctx, target, warn); out != nil || err != nil {
+			return out, err
 		}
 	}
+	return c.compileTwice(ctx, target, warn)
+}
+
+// compiler finds the target, and the nested builds that it needs. There is no target
+// where the file does not parse, which is left to the lowering to complain about.
+func (b *build) compiler(ctx context.Context, platform *ocispecs.Platform) (*compiler, *decl, error) {
+	c := &compiler{build: b, client: b.client, ui: b.ui, opts: b.opts, platform: platform, platforms: map[*decl]ocispecs.Platform{}}
+	opt := c.convertOpt(ctx)
+	f, err := parseFile(b.text, opt.BuildArgs, predefinedArgs(opt))
+	if err != nil {
+		return c, nil, nil
+	}
+	target := f.target(b.ui.Target)
+	if target == nil {
+		return c, nil, nil
+	}
+	c.file = f
+	return c, target, c.nest(ctx, target)
+}
+
+// compileTwice lowers the Dockerfile as it is, and once more for the stages below the
+// target.
+func (c *compiler) compileTwice(ctx context.Context, target *decl, warn bool) (*compiled, error) {
+	opt := c.convertOpt(ctx)
 	if !warn {
 		opt.Warn = nil
 	}
-	res, err := dockerfile2llb.Dockerfile2LLB(ctx, b.text, opt)
+	res, err := dockerfile2llb.Dockerfile2LLB(ctx, c.text, opt)
 	if err != nil {
-		return nil, place(err, b.text, c.file)
+		return nil, place(err, c.text, c.file)
 	}
-	def, err := b.marshal(ctx, res.State)
+	def, err := c.marshal(ctx, res.State)
 	if err != nil {
 		return nil, err
 	}
 	if target == nil {
-		return nil, fmt.Errorf("target stage %q could not be found", b.ui.Target)
+		return nil, fmt.Errorf("target stage %q could not be found", c.ui.Target)
 	}
 	c.whole = res
 	top, stages, err := c.below(ctx, target, def)
 	if err != nil {
 		return nil, err
 	}
+	return c.finish(target, top, stages)
+}
+
+// finish makes the target of its parts.
+func (c *compiler) finish(target *decl, top yield, stages map[*decl]*graph.Stage) (*compiled, error) {
 	stage, err := c.targetStage(target, top, stages)
 	if err != nil {
 		return nil, err
 	}
-	return &compiled{platform: platform, result: res, stage: stage}, nil
+	return &compiled{platform: c.platform, result: c.whole, stage: stage}, nil
 }
 
 // convertOpt is what every lowering for the compiler's platform starts from.
@@ -131,16 +156,12 @@ type yield struct {
 // below makes the stages that target reads, directly or not, by declaration, and
 // returns what the target is made of: whole, unless sources were renamed.
 //
-// All stages come out of a second lowering, in which every one has a name: names
-// are what BuildKit hands out the states of stages by, when told that their files
-// are to be scanned for an SBOM. Stages that share their name or stand for a named
-// context have no entry: they stay part of their readers. So does a stage with an
-// operation that the whole has not, since what the target does not contain must not
-// be built.
+// All stages come out of a second lowering, in which every one has a name: see
+// [compiler.compileOnce], which does without where that can be.
 func (c *compiler) below(ctx context.Context, target *decl, whole *pb.Definition) (yield, map[*decl]*graph.Stage, error) {
 	var top yield
 	var err error
-	if top.ops, top.result, err = graph.NewOps(whole); err != nil {
+	if top, err = newYield(whole); err != nil {
 		return top, nil, err
 	}
 	sc, err := c.stageClient(ctx, whole)
@@ -159,15 +180,7 @@ func (c *compiler) below(ctx context.Context, target *decl, whole *pb.Definition
 	if err != nil {
 		return top, nil, fmt.Errorf("lowering the stages of %s: %w", c.src.Filename, err)
 	}
-	order = slices.DeleteFunc(order, func(d *decl) bool {
-		_, ok := res.SBOM.Extras[d.name]
-		return !ok
-	})
-	states := []llb.State{res.State}
-	for _, d := range order {
-		states = append(states, res.SBOM.Extras[d.name])
-	}
-	ops, results, err := c.marshalStages(ctx, states)
+	order, ops, results, err := c.marshalStages(ctx, res, order, nil)
 	if err != nil {
 		return top, nil, err
 	}
@@ -176,6 +189,15 @@ func (c *compiler) below(ctx context.Context, target *decl, whole *pb.Definition
 	}
 	stages, err := c.stages(order, ops, results[1:], top, res.Epoch)
 	return top, stages, err
+}
+
+// newYield is what a definition yields.
+func newYield(def *pb.Definition) (yield, error) {
+	ops, results, err := graph.NewOps(def, nil)
+	if err != nil || len(results) == 0 {
+		return yield{ops: ops}, err
+	}
+	return yield{ops, results[0]}, nil
 }
 
 // stages makes the stages below a target whose operations are all among the target's.
@@ -238,8 +260,8 @@ func (c *compiler) targetPlatform() ocispecs.Platform {
 	return c.ui.BuildPlatforms[0]
 }
 
-// marshalStage serialises a state of the second lowering as if it were a target of
-// the first one.
+// marshalStage serialises a state of a lowering with one more line as if it were a
+// target of one without.
 func (c *compiler) marshalStage(ctx context.Context, st llb.State) (*pb.Definition, error) {
 	def, err := st.Marshal(ctx,
 		llb.Platform(c.targetPlatform()),
@@ -250,7 +272,7 @@ func (c *compiler) marshalStage(ctx context.Context, st llb.State) (*pb.Definiti
 	}
 	out := def.ToPB()
 	out.Source = out.Source.CloneVT() // states share their positions
-	eachRange(out, func(r *pb.Range) { c.file.unshift(r) })
+	c.unshiftAll(out)
 	c.relocateAll(out)
 	return out, nil
 }
@@ -344,6 +366,9 @@ func (c *compiler) inputs(d *decl, stages map[*decl]*graph.Stage) []graph.Input 
 	var add func(d *decl)
 	add = func(d *decl) {
 		for _, n := range d.names {
+			if len(c.nested) == 0 {
+				break // without parsing the name
+			}
 			if s := c.nested[c.nestedKey(n)]; s != nil {
 				out = append(out, graph.Input{Stage: s, Kind: n.kind, Pos: c.pos(n.loc)})
 			}

@@ -54,11 +54,14 @@ type name struct {
 // it names is then lowered as part of its reader.
 type file struct {
 	decls []*decl
-	// named is the Dockerfile with a name on every stage, and with one more line
-	// before the first, which declares [scanStageArg].
-	named []byte
+	// scanned is the Dockerfile with one more line, which declares [scanStageArg], and
+	// named is that with a name on every stage.
+	scanned, named []byte
 	// shift is the number of that line.
 	shift int
+	// plain: scanned means what the Dockerfile means, and every stage without a name can
+	// have the one that BuildKit gives it.
+	plain bool
 }
 
 // parseFile parses what dockerfile2llb has accepted already. args are the values
@@ -101,7 +104,7 @@ func parseFile(text []byte, args map[string]string, env *llb.EnvList) (*file, er
 			f.commandReads(d, cmd, byName)
 		}
 	}
-	f.nameStages(text, byName)
+	f.scanStages(text, ast, metaArgs, byName)
 	return f, nil
 }
 
@@ -154,10 +157,63 @@ func expand(lex *shell.Lex, word string, env shell.EnvGetter) string {
 	return res.Result
 }
 
-// nameStages makes the named text. The name of an unnamed stage is the one that
-// dockerfile2llb shows for it anyway, unless the file uses it for another.
-func (f *file) nameStages(text []byte, byName map[string]*decl) {
+// scanStages makes the scanned and the named text; metaArgs are the arguments before
+// the first FROM.
+func (f *file) scanStages(text []byte, ast *parser.Result, metaArgs []instructions.ArgCommand, byName map[string]*decl) {
+	if len(f.decls) == 0 {
+		f.scanned, f.named = text, text // what is wrong with it is for the lowering to say
+		return
+	}
+	f.plain = !bytes.HasPrefix(text, []byte("#!")) && !namesScanArg(ast)
+	text, marked := bytes.CutPrefix(text, byteOrderMark)
+	f.shift = lastLine(text, metaArgs) + 1
 	lines := bytes.Split(text, []byte("\n"))
+	scan := []byte("ARG " + scanStageArg + "=true")
+	if marked {
+		scan = slices.Concat(byteOrderMark, scan)
+	}
+	lines = slices.Insert(lines, f.shift-1, scan)
+	f.scanned = bytes.Join(lines, []byte("\n"))
+	f.nameStages(lines, byName)
+	f.named = bytes.Join(lines, []byte("\n"))
+}
+
+var byteOrderMark = []byte("\ufeff")
+
+// lastLine is the last line of what must stay at the top: directives and arguments.
+// Comments above the first FROM stay with it.
+func lastLine(text []byte, metaArgs []instructions.ArgCommand) int {
+	if len(metaArgs) > 0 {
+		loc := metaArgs[len(metaArgs)-1].Location()
+		return loc[len(loc)-1].End.Line
+	}
+	var p parser.DirectiveParser
+	n := 0
+	for line := range bytes.Lines(text) {
+		if d, err := p.ParseLine(bytes.TrimSpace(line)); d == nil || err != nil {
+			break
+		}
+		n++
+	}
+	return n
+}
+
+// namesScanArg reports whether an instruction that could speaks of the scan-stage
+// argument.
+func namesScanArg(ast *parser.Result) bool {
+	return slices.ContainsFunc(ast.AST.Children, func(n *parser.Node) bool {
+		switch strings.ToUpper(n.Value) {
+		case "ARG", "FROM", "ONBUILD":
+			return strings.Contains(strings.ToUpper(n.Original), scanStageArg)
+		}
+		return false
+	})
+}
+
+// nameStages gives every stage of a text with the scan line a name. That of an unnamed
+// one is the name that dockerfile2llb shows for it anyway, unless the file uses it for
+// another.
+func (f *file) nameStages(lines [][]byte, byName map[string]*decl) {
 	for _, d := range f.decls {
 		if d.named {
 			continue
@@ -165,6 +221,7 @@ func (f *file) nameStages(text []byte, byName map[string]*decl) {
 		d.name = "stage-" + strconv.Itoa(d.index)
 		for byName[d.name] != nil {
 			d.name += "-unnamed"
+			f.plain = false
 		}
 		from := "FROM "
 		if d.stage.Platform != "" {
@@ -172,22 +229,12 @@ func (f *file) nameStages(text []byte, byName map[string]*decl) {
 		}
 		from += d.stage.BaseName + " AS " + d.name
 		for _, r := range d.stage.Location {
-			for n := r.Start.Line; n <= r.End.Line && n <= len(lines); n++ {
-				lines[n-1] = []byte(from)
+			for n := r.Start.Line; n <= r.End.Line && n < len(lines); n++ {
+				lines[n] = []byte(from) // one further down, for the scan line
 				from = ""
 			}
 		}
 	}
-	if len(f.decls) == 0 {
-		f.named = text // what is wrong with it is for the lowering to say
-		return
-	}
-	f.shift = 1
-	if loc := f.decls[0].stage.Location; len(loc) > 0 {
-		f.shift = loc[0].Start.Line
-	}
-	lines = slices.Insert(lines, f.shift-1, []byte("ARG "+scanStageArg))
-	f.named = bytes.Join(lines, []byte("\n"))
 }
 
 // unshift turns a range of the named text into one of the text itself.
@@ -197,6 +244,19 @@ func (f *file) unshift(r *pb.Range) {
 			p.Line--
 		}
 	}
+}
+
+// unshifted turns ranges of the scanned or named text into ranges of the text itself.
+func (f *file) unshifted(loc []parser.Range) []parser.Range {
+	loc = slices.Clone(loc)
+	for i := range loc {
+		for _, p := range []*parser.Position{&loc[i].Start, &loc[i].End} {
+			if p.Line > f.shift {
+				p.Line--
+			}
+		}
+	}
+	return loc
 }
 
 // target returns the stage a build of the file ends in, nil when there is none

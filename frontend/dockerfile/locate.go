@@ -1,6 +1,7 @@
 package dockerfile
 
 import (
+	"bytes"
 	"errors"
 
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
@@ -107,7 +108,7 @@ func (b *build) relocateAll(def *pb.Definition) {
 
 // isOwn reports whether a file is the build file rather than one of a nested build.
 func (b *build) isOwn(info *pb.SourceInfo) bool {
-	return info.Filename == b.src.Filename && info.Language == b.src.Language
+	return info.Filename == b.src.Filename && info.Language == b.src.Language && bytes.Equal(info.Data, b.src.Data)
 }
 
 // nameFile gives a location the file that it is in; files are those added so far.
@@ -126,15 +127,23 @@ func (b *build) nameFile(src *pb.Source, l *pb.Location, files map[string]int32)
 	l.SourceIndex = i
 }
 
-// eachRange calls f with every source range of a definition.
-func eachRange(def *pb.Definition, f func(*pb.Range)) {
+// unshiftAll moves every position in the build file back by the line that the lowered
+// text has more.
+func (c *compiler) unshiftAll(def *pb.Definition) {
 	if def.Source == nil {
 		return
 	}
+	own := make([]bool, len(def.Source.Infos))
+	for i, info := range def.Source.Infos {
+		own[i] = c.isOwn(info)
+	}
 	for _, locs := range def.Source.Locations {
 		for _, l := range locs.Locations {
+			if i := int(l.SourceIndex); i >= len(own) || !own[i] {
+				continue
+			}
 			for _, r := range l.Ranges {
-				f(r)
+				c.file.unshift(r)
 			}
 		}
 	}

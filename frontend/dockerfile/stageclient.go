@@ -91,16 +91,7 @@ func (c *compiler) mainContext(ctx context.Context) (llb.State, error) {
 
 // localStates rebuilds the local sources of a definition but for those of nested builds.
 func (c *compiler) localStates(def *pb.Definition) (map[string]llb.State, error) {
-	theirs := map[digest.Digest]bool{}
-	for _, s := range c.nested {
-		if s == nil {
-			continue
-		}
-		for d := range s.Ops.Below(s.Head) {
-			theirs[d] = true
-		}
-	}
-	return localStates(def, c.Options, theirs)
+	return localStates(def, c.Options, c.theirs())
 }
 
 // scope makes a directory of a state a state of its own.
