@@ -199,7 +199,7 @@ func (a *affecting) compareFiles(ctx context.Context, j *job, now *keys, img *Af
 	j.trees = source.Open(source.Options{NormalizeModes: true, CacheDir: a.run.treesDir(), Touched: a.touched})
 	defer j.trees.Close()
 	was := &keys{graph: now.graph, stages: map[digest.Digest]stageKey{}}
-	if err := j.keyStages(ctx, was); err != nil {
+	if err := j.keyStages(ctx, was, j.fixSource); err != nil {
 		return err
 	}
 	base, err := j.baseKey(ctx, was)

@@ -30,7 +30,7 @@ func (j *job) explain(ctx context.Context, err error) error {
 	if causes := solver.Causes(err); len(causes) > 0 {
 		for _, c := range causes {
 			c.Pos, c.Err = j.shown(c.Pos), j.explainEmulation(ctx, c)
-			c.Err = &trimmedError{c.Err, j.ignoredHint(ctx, c.Stage, c.Pos, c.Err) + j.reachHint(c.Err)}
+			c.Err = &trimmedError{c.Err, j.ignoredHint(ctx, c.Stage, c.Pos, c.Err) + j.reachHint(c.Err) + j.movedHint(c.Err)}
 		}
 		return err
 	}

@@ -41,6 +41,18 @@ func (j *job) reachHint(err error) string {
 	return ""
 }
 
+var wrongCommit = regexp.MustCompile(`expected checksum to match ([0-9a-f]{40,64}), got`)
+
+// movedHint says that a git reference has moved between our look at it and the
+// daemon's; "" where the error is about something else.
+func (j *job) movedHint(err error) string {
+	m := wrongCommit.FindStringSubmatch(err.Error())
+	if m == nil || !j.run.git.Gave(m[1]) {
+		return ""
+	}
+	return "\nthe reference has moved while it was built: build again"
+}
+
 var missingSource = regexp.MustCompile(`^"(/[^"*?\[]+)": not found$`)
 
 // ignoredHint names the rule of an ignore file that keeps a file from being sent which

@@ -63,10 +63,17 @@ func (j *job) compileKeys(ctx context.Context) (*keys, error) {
 		j.failed = k
 		return nil, o.tag(err)
 	}
+	if j.run.unsure.Load() && readsGit(g) {
+		return nil, errNeedsDaemon
+	}
 	k.graph = g
 	k.warnings = o.vertexWarnings()
 	k.files = o.asked
-	if err := j.keyStages(ctx, k); err != nil {
+	j.lookUpGit(ctx, g)
+	if err := j.checkOffline(g); err != nil {
+		return nil, err
+	}
+	if err := j.keyStages(ctx, k, j.fixSource); err != nil {
 		var no *graph.NoKeyError
 		if !errors.As(err, &no) {
 			return nil, err
@@ -93,9 +100,9 @@ func (c *composer) compileAll(ctx context.Context) (*graph.Graph, error) {
 	return graph.New(stages...)
 }
 
-// keyStages computes the keys of all stages of k.
-func (j *job) keyStages(ctx context.Context, k *keys) error {
-	keyer := &graph.Keyer{Local: j.localDigest, Pin: j.pinSource}
+// keyStages computes the keys of all stages of k. pin fixes sources that can change.
+func (j *job) keyStages(ctx context.Context, k *keys, pin func(graph.Source) (graph.Source, error)) error {
+	keyer := &graph.Keyer{Local: j.localDigest, Pin: pin}
 	for _, s := range k.graph.Stages() {
 		key, parts, err := keyer.Key(ctx, s)
 		if err != nil {

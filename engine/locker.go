@@ -1,13 +1,10 @@
 package engine
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"os/exec"
 	"path"
 	"slices"
 	"strings"
@@ -69,7 +66,7 @@ func (l *locker) add(ctx context.Context, r *run, req Request) error {
 			}
 			v, ok := j.lock.Get(kind, ref, "")
 			if !ok {
-				if v, err = lookUp(ctx, kind, ref); err != nil {
+				if v, err = r.lookUp(ctx, kind, ref); err != nil {
 					return err
 				}
 			}
@@ -152,42 +149,12 @@ func (l *locker) finish() (*LockResult, error) {
 }
 
 // lookUp says what a git reference or an address stands for now.
-func lookUp(ctx context.Context, kind lock.Kind, ref string) (string, error) {
+func (r *run) lookUp(ctx context.Context, kind lock.Kind, ref string) (string, error) {
 	if kind == lock.Git {
-		return gitCommit(ctx, ref)
+		address, name, _ := strings.Cut(ref, "#")
+		return r.git.Commit(ctx, address, name)
 	}
 	return httpDigest(ctx, ref)
-}
-
-// gitCommit asks a repository for the commit of a reference: ref is URL#name, and an
-// empty name is the default branch.
-func gitCommit(ctx context.Context, ref string) (string, error) {
-	url, name, _ := strings.Cut(ref, "#")
-	if name == "" {
-		name = "HEAD"
-	}
-	cmd := exec.CommandContext(ctx, "git", "ls-remote", "--", url, name, name+"^{}")
-	cmd.Env = append(os.Environ(), "GIT_TERMINAL_PROMPT=0")
-	var out, complaint bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &complaint
-	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("looking up %s: %w: %s", ref, err, strings.TrimSpace(complaint.String()))
-	}
-	var found string
-	for line := range strings.Lines(out.String()) {
-		commit, full, ok := strings.Cut(strings.TrimSpace(line), "\t")
-		if !ok {
-			continue
-		}
-		// An annotated tag is listed twice; the second line has its commit.
-		if found == "" || strings.HasSuffix(full, "^{}") {
-			found = commit
-		}
-	}
-	if found == "" {
-		return "", fmt.Errorf("looking up %s: the repository has no such reference", ref)
-	}
-	return found, nil
 }
 
 // httpTimeout bounds the download of something that is to be locked.

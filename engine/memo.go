@@ -457,7 +457,8 @@ func (j *job) sameBuild(ctx context.Context, k *keys, res *Result) bool {
 		return res.prepared
 	}
 	built := &keys{graph: res.Graph, stages: map[digest.Digest]stageKey{}}
-	if j.keyStages(ctx, built) != nil {
+	// What is not locked the daemon has looked up itself.
+	if j.keyStages(ctx, built, j.pinSource) != nil {
 		return false
 	}
 	base, err := j.baseKey(ctx, built)

@@ -52,8 +52,14 @@ func (j *job) newOffline() *offline {
 }
 
 // Solve implements gwclient.Client.
-func (o *offline) Solve(context.Context, gwclient.SolveRequest) (*gwclient.Result, error) {
-	return nil, o.leave()
+func (o *offline) Solve(ctx context.Context, req gwclient.SolveRequest) (*gwclient.Result, error) {
+	f := o.job.gitFiles(ctx, req.Definition)
+	if f == nil {
+		return nil, o.leave()
+	}
+	res := gwclient.NewResult()
+	res.SetRef(&gitRef{f, o})
+	return res, nil
 }
 
 // NewContainer implements gwclient.Client.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/client"
@@ -19,6 +20,7 @@ import (
 	"github.com/zlayer-dev/zlayer/graph"
 	"github.com/zlayer-dev/zlayer/solver/memo"
 	"github.com/zlayer-dev/zlayer/source"
+	"github.com/zlayer-dev/zlayer/source/gitrepo"
 	"github.com/zlayer-dev/zlayer/source/image"
 	"github.com/zlayer-dev/zlayer/source/lock"
 )
@@ -45,6 +47,11 @@ type run struct {
 	// normalize: permission bits of local files are 0644 or 0755.
 	normalize bool
 
+	// git are the repositories that references are looked up in.
+	git gitrepo.Repos
+	// unsure: a file of a repository could not be read that may be there.
+	unsure atomic.Bool
+
 	mu        sync.Mutex
 	daemons   map[*client.Client]*built
 	resolvers map[resolverKey]*image.Resolver
@@ -60,6 +67,9 @@ func (e *Engine) newRunWith(req Request, spec []string) (*run, error) {
 	r := &run{engine: e, units: newUnitTable(), jobs: map[string]*job{}, normalize: req.NormalizeModes, resolvers: map[resolverKey]*image.Resolver{}}
 	r.llbCaps, r.gatewayCaps = pb.Caps.CapSet(pb.Caps.All()), gwpb.Caps.CapSet(gwpb.Caps.All())
 	r.trees = r.openTrees()
+	if state := e.stateDir(); state != "" {
+		r.git.Dir = filepath.Join(state, "git")
+	}
 	r.sources = newSources(req.NormalizeModes)
 	var err error
 	r.memo, err = e.openMemo(spec, r.warn)

@@ -154,7 +154,7 @@ func (j *job) forDaemon(sess *session.Session) (*graph.Graph, error) {
 		if kind, _ := lockable(s); kind == "" {
 			return false, nil
 		}
-		p, err := j.pinSource(s)
+		p, err := j.fixForDaemon(s)
 		if err != nil {
 			return false, err
 		}
@@ -195,13 +195,27 @@ func (j *job) offerLocal(sess *session.Session, src *pb.SourceOp, name string) e
 // has them all.
 func unsupported(g *graph.Graph, supports func(id string) error) string {
 	asked := map[string]bool{}
+	lacks := func(id string) bool {
+		if asked[id] {
+			return false
+		}
+		asked[id] = true
+		return supports(id) != nil
+	}
 	for _, s := range g.Outputs() {
 		for _, md := range s.Definition().GetMetadata() {
 			for id, need := range md.Caps {
-				if need && !asked[id] && supports(id) != nil {
-					return id
+				if need && lacks(string(id)) {
+					return string(id)
 				}
-				asked[id] = true
+			}
+		}
+	}
+	for _, s := range g.Stages() {
+		for _, src := range s.Sources {
+			// It is not among the capabilities where we have set it.
+			if id := string(pb.CapSourceGitChecksum); src.Attrs[pb.AttrGitChecksum] != "" && lacks(id) {
+				return id
 			}
 		}
 	}

@@ -33,6 +33,13 @@ func serveFiles(t *testing.T, dir string) string {
 // tag of main.
 func serveGit(t *testing.T, dir string) (url, commit string) {
 	t.Helper()
+	url, commit, _ = serveGitRepo(t, dir)
+	return url, commit
+}
+
+// serveGitRepo is serveGit; more commits the directory again, on main.
+func serveGitRepo(t *testing.T, dir string) (url, commit string, more func() string) {
+	t.Helper()
 	git, err := exec.LookPath("git")
 	if err != nil {
 		unavailable(t, "git is not installed")
@@ -68,7 +75,14 @@ func serveGit(t *testing.T, dir string) (url, commit string) {
 		Env:  append(gitEnv(t), "GIT_PROJECT_ROOT="+filepath.Dir(bare), "GIT_HTTP_EXPORT_ALL=1"),
 	})
 	t.Cleanup(s.Close)
-	return s.URL + "/repo.git", commit
+	return s.URL + "/repo.git", commit, func() string {
+		t.Helper()
+		in("config", "core.bare", "false")
+		defer in("config", "core.bare", "true")
+		in("add", "-A", "-f", ".")
+		in("commit", "-q", "-m", "more")
+		return in("rev-parse", "HEAD")
+	}
 }
 
 // gitEnv keeps git from the user's configuration and makes commits reproducible.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"log"
 	"os"
 
 	"github.com/sirupsen/logrus"
@@ -19,6 +20,8 @@ func main() {
 	}
 	// BuildKit's client logs what nobody can act upon; --debug brings it back.
 	logrus.SetOutput(io.Discard)
+	// So does the HTTP/2 server of its sessions when a build ends.
+	log.SetOutput(io.Discard)
 	a := newApp()
 	// The scanner in BuildKit's lexer complains there about bytes that are no
 	// characters, without saying where; what we say goes to a.stderr.

@@ -1,0 +1,96 @@
+package integration
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/zlayer-dev/zlayer/engine"
+)
+
+// A git reference is looked up once a run, as a tag of an image is, and stands for its commit: in ADD,
+// as build context and as named context.
+func TestEngineMemoGit(t *testing.T) {
+	t.Parallel()
+	m := newRemembering(t)
+	src := files{
+		"Dockerfile": "FROM scratch\nCOPY x /x\nCOPY --from=named x /named\n", "x": "first", "sub/dockerfile": "FROM scratch\nCOPY x /x\n",
+		"sub/x": "below", "Other": "FROM scratch\nCOPY . /all/\n", "Other.dockerignore": "sub\n",
+	}.dir(t)
+	repo, commit, more := serveGitRepo(t, src)
+	adds := files{"Dockerfile": "FROM scratch\nADD " + repo + "#main /git/\nADD " + repo + "#v1:sub /tag/\n"}.dir(t)
+	kept := files{"Dockerfile": "FROM scratch\nADD --keep-git-dir=true " + repo + "#main /git/\n"}.dir(t)
+	out := t.TempDir()
+	reqs := map[string]engine.Request{
+		"add":     {Context: adds},
+		"context": {Context: repo + "#main", BuildContexts: map[string]string{"named": repo}},
+		"below":   {Context: repo + "#main:sub"},
+		"ignores": {Context: repo, File: "Other"},
+	}
+	text := func(what, file string) string {
+		data, err := os.ReadFile(filepath.Join(out, what, file))
+		if err != nil {
+			t.Error(err)
+		}
+		return string(data)
+	}
+	for what, req := range reqs {
+		req.Outputs = []engine.Output{{Type: engine.OutputLocal, Dest: filepath.Join(out, what)}}
+		reqs[what] = req
+		m.mustBuild(req)
+		m.again(req)
+	}
+	for file, want := range map[string]string{"add/git/x": "first", "add/tag/x": "below", "context/x": "first", "context/named": "first", "below/x": "below", "ignores/all/x": "first"} {
+		if got := text("", file); got != want {
+			t.Errorf("%s is %q, want %q", file, got, want)
+		}
+	}
+	// The reference by which a commit is named is no part of what comes of it.
+	same := reqs["below"]
+	same.Context = repo + "#" + commit + ":sub"
+	m.again(same)
+	// Without asking the repository.
+	offline := reqs["context"]
+	offline.Offline = true
+	m.again(offline)
+	// What is in .git depends on more than the commit.
+	for range 2 {
+		m.mustBuild(engine.Request{Context: kept})
+	}
+
+	files{"x": "second"}.write(t, src)
+	if more() == commit {
+		t.Fatal("nothing was committed")
+	}
+	for what, req := range reqs {
+		m.mustBuild(req)
+		m.again(req)
+		if what == "below" {
+			continue
+		}
+		file := map[string]string{"add": "git/x", "context": "x", "ignores": "all/x"}[what]
+		if got := text(what, file); got != "second" {
+			t.Errorf("%s: got %q of the branch that has moved", what, got)
+		}
+	}
+	// Mistakes have their places, whoever finds them.
+	files{"Dockerfile": "FROM scratch\nCOPYY x /x\n"}.write(t, src)
+	more()
+	err := buildFails(t, m.open(), reqs["context"])
+	mustSay(t, err, "Dockerfile:2: unknown instruction: COPYY")
+	// Attributes by which a file would be converted are left to the daemon.
+	files{"Dockerfile": "FROM scratch\nCOPY x /x\n", ".gitattributes": "Dockerfile text eol=crlf\n"}.write(t, src)
+	more()
+	for range 2 {
+		m.mustBuild(reqs["context"])
+	}
+	if err := filepath.WalkDir(filepath.Join(m.state, "git"), func(path string, _ os.DirEntry, err error) error {
+		if strings.Contains(path, ".new-") {
+			t.Errorf("%s is left", path)
+		}
+		return err
+	}); err != nil {
+		t.Error(err)
+	}
+}
