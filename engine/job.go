@@ -172,7 +172,12 @@ func (j *job) solveOpt(own bool) client.SolveOpt {
 	if own {
 		opt.Session = append([]session.Attachable{j.locals.attachable()}, j.session...)
 		opt.OCIStores = j.layouts
-		opt.SourcePolicy = j.sourcePolicy(j.known)
+		// One with an SBOM is compiled again, but reads the same.
+		g := j.known
+		if g == nil && j.compiled != nil {
+			g = j.compiled.graph
+		}
+		opt.SourcePolicy = j.sourcePolicy(g)
 	}
 	return opt
 }

@@ -49,7 +49,9 @@ var crashClasses = []struct{ class, pattern string }{
 	{"archive", "out/.left.tar.*"},
 }
 
-func (c *crashing) at(elem ...string) string { return filepath.Join(append([]string{c.dir}, elem...)...) }
+func (c *crashing) at(elem ...string) string {
+	return filepath.Join(append([]string{c.dir}, elem...)...)
+}
 
 func (c *crashing) open(ctx context.Context) (*engine.Engine, error) {
 	return engine.Open(ctx, engine.Config{Addr: c.addr, StateDir: c.at("state"), StoreDir: c.at("store")})

@@ -6,7 +6,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+
 	"github.com/zlayer-dev/zlayer/engine"
+	"github.com/zlayer-dev/zlayer/integration/lab/labtest"
 )
 
 // A git reference is looked up once a run, as a tag of an image is, and stands for its commit: in ADD,
@@ -92,5 +95,47 @@ func TestEngineMemoGit(t *testing.T) {
 		return err
 	}); err != nil {
 		t.Error(err)
+	}
+}
+
+// A build with an SBOM is compiled a second time, by the daemon's answers; it holds to the lock all the
+// same, and what is not locked in it is not remembered.
+func TestEngineLockWithSBOM(t *testing.T) {
+	t.Parallel()
+	m := newRemembering(t)
+	src := files{"x": "locked"}.dir(t)
+	repo, _, more := serveGitRepo(t, src)
+	req := engine.Request{
+		Context: files{"Dockerfile": "FROM scratch\nADD " + repo + "#main /\n"}.dir(t), Tags: []string{"sbom:1"},
+		Attests: map[string]string{"sbom": "generator=" + labtest.Require(t, "lab/sbom-scanner").Ref("lab/sbom-scanner")},
+	}
+	text := func(req engine.Request) string {
+		t.Helper()
+		res := m.mustBuild(req)
+		s, err := m.bare().Store()
+		if err != nil {
+			t.Fatal(err)
+		}
+		img, err := s.Image(t.Context(), res.Tags[0], nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rc := mutate.Extract(img)
+		defer rc.Close()
+		return readFiles(t, rc)["x"]
+	}
+	lockAll(t, m.open(), engine.LockOptions{}, req)
+	files{"x": "moved"}.write(t, src)
+	more()
+	if got := text(req); got != "locked" {
+		t.Errorf("got %q, want what is locked", got)
+	}
+	if err := os.Remove(filepath.Join(req.Context, "zlayer.lock")); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if got := text(req); got != "moved" {
+			t.Errorf("without a lock: got %q", got)
+		}
 	}
 }
