@@ -48,7 +48,7 @@ func (j *job) setAttrs() error {
 		a["shm-size"] = strconv.FormatInt(r.ShmSize, 10)
 	}
 	if r.Root != "" {
-		if _, err := existingDir("root", r.Root); err != nil {
+		if _, err := j.run.roots.given(r.Root); err != nil {
 			return err
 		}
 	}

@@ -184,6 +184,9 @@ func (b *batch) build(ctx context.Context) error {
 	b.order()
 	pending := b.recall(ctx, cancel)
 	if len(pending) > 0 && ctx.Err() == nil {
+		if err := b.compileRest(ctx, pending); err != nil {
+			return err
+		}
 		jobs := make([]*job, len(pending))
 		for n, i := range pending {
 			jobs[n] = i.job

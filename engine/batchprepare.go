@@ -46,6 +46,9 @@ func (b *batch) prepare() error {
 	if len(errs) > 0 {
 		return list(errs)
 	}
+	for _, i := range all {
+		b.run.builds[i.Name] = i.job
+	}
 	for _, i := range slices.Concat(b.images, b.aside) {
 		for _, name := range i.build.DependsOn {
 			dep := b.byName[name]
@@ -181,24 +184,52 @@ func (b *batch) compile(ctx context.Context) error {
 	eg.SetLimit(runtime.GOMAXPROCS(0))
 	for _, i := range b.images {
 		eg.Go(func() error {
-			k, err := i.job.compileKeys(ctx)
-			refused := i.job.refused(ctx, err)
-			switch {
-			case err == nil:
-				i.keys = k
-				if err := i.job.checkEntitlements(k.graph); err != nil {
-					i.fail(err)
-				}
-			case ctx.Err() != nil:
-			case refused != nil:
-				i.fail(refused)
+			if i.keys = i.job.recompile(ctx); i.keys == nil {
+				i.compile(ctx)
 			}
-			i.job.setCompiled(i.keys)
 			return nil
 		})
 	}
 	_ = eg.Wait()
 	return context.Cause(ctx)
+}
+
+// compileRest compiles those builds that are to be done although nothing has changed
+// since they were last compiled.
+func (b *batch) compileRest(ctx context.Context, pending []*member) error {
+	var eg errgroup.Group
+	eg.SetLimit(runtime.GOMAXPROCS(0))
+	for _, i := range pending {
+		if i.keys == nil || i.keys.graph != nil {
+			continue
+		}
+		eg.Go(func() error {
+			i.keys = nil
+			i.compile(ctx)
+			return nil
+		})
+	}
+	_ = eg.Wait()
+	return context.Cause(ctx)
+}
+
+// compile compiles one build.
+func (i *member) compile(ctx context.Context) {
+	k, err := i.job.compileKeys(ctx)
+	refused := i.job.refused(ctx, err)
+	switch {
+	case err == nil:
+		i.keys = k
+		if err := i.job.checkEntitlements(k.graph); err != nil {
+			i.fail(err)
+		} else {
+			i.job.keepTrace(ctx, k)
+		}
+	case ctx.Err() != nil:
+	case refused != nil:
+		i.fail(refused)
+	}
+	i.job.setCompiled(i.keys)
 }
 
 func (i *member) fail(err error) { i.State, i.Err = BatchFailed, err }
@@ -218,8 +249,8 @@ func (b *batch) order() {
 			continue
 		}
 		seen := map[*member]bool{i: true}
-		for _, s := range i.keys.graph.Stages() {
-			if o := owner[i.keys.stages[s.ID].key]; o != nil && !seen[o] && i.keys.stages[s.ID].key != "" {
+		for _, key := range i.keys.stageKeys() {
+			if o := owner[key]; o != nil && !seen[o] && key != "" {
 				seen[o] = true
 				i.needs = append(i.needs, o)
 				i.Needs = append(i.Needs, o.Name)
@@ -243,9 +274,5 @@ func (i *member) outputKeys() []graph.Key {
 	if i.keys == nil || i.keys.base == "" {
 		return nil
 	}
-	var out []graph.Key
-	for _, s := range i.keys.graph.Outputs() {
-		out = append(out, i.keys.stages[s.ID].key)
-	}
-	return out
+	return i.keys.outputKeys()
 }

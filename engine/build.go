@@ -71,6 +71,12 @@ func (j *job) recallOrBuild(ctx context.Context) (*Result, error) {
 	if err := j.engine.learnPlatform(ctx); err != nil {
 		return nil, err
 	}
+	j.run.builds[j.name] = j
+	if k := j.recompile(ctx); k != nil {
+		if res, err := j.recall(ctx, k); !errors.Is(err, errMissed) {
+			return res, err
+		}
+	}
 	k, err := j.compileKeys(ctx)
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -82,6 +88,7 @@ func (j *job) recallOrBuild(ctx context.Context) (*Result, error) {
 		if err := j.checkEntitlements(k.graph); err != nil {
 			return nil, err
 		}
+		j.keepTrace(ctx, k)
 		if res, err := j.recall(ctx, k); !errors.Is(err, errMissed) {
 			return res, err
 		}

@@ -68,7 +68,9 @@ type composer struct {
 	short *shortNames
 	// asked is told the files that builds read or look for; nil tells nobody.
 	asked func(path string)
-	units *unitTable
+	// inputs notes what compilations depend on; nil notes nothing.
+	inputs *inputs
+	units  *unitTable
 	// self is the unit that is being compiled; nil outside of all.
 	self *composed
 }
@@ -163,7 +165,7 @@ func (c *composer) optionsFor(u unit, dirs map[string]string, shown string, chai
 		},
 	}
 	if c.short != nil {
-		o.Resolve = c.short.resolve
+		o.Resolve = c.resolveShort
 	}
 	return unitOptions{o, conv}
 }
@@ -178,14 +180,16 @@ func (c *composer) nestedUnit(u unit, conv *conversion, ref dockerfile.Reference
 	if b, ok := conv.builds[normalName(ref.Name)]; ok {
 		maps.Copy(n.args, b.Args)
 		n.target, file = b.Target, b.File
-		n.dir, err = c.directive(u, b)
+		if n.dir, err = c.directive(u, b); err == nil {
+			c.inputs.note(question{askContext, "", u.dir, b.Dir}, found(n.dir, "", nil))
+		}
 	} else if named, ok := c.programUnit(u, ref); ok {
 		maps.Copy(n.args, named.args)
 		n.dir, n.file, n.target = named.dir, named.file, named.target
 		return n, true, nil
 	} else if dir, ok := c.namedDir(ref, u.job != nil); ok {
 		n.dir = dir
-	} else if p := c.job.product(ref.Name); p != nil && u.job != nil {
+	} else if p := c.product(ref.Name); p != nil && u.job != nil {
 		platform := n.platform
 		n = p.outermost()
 		n.platform = platform
@@ -199,7 +203,20 @@ func (c *composer) nestedUnit(u unit, conv *conversion, ref dockerfile.Reference
 	if err == nil {
 		n.file, err = nestedFile(n.dir, file)
 	}
+	if err == nil {
+		c.inputs.note(question{askRead, c.job.name, n.dir, ""}, found("allowed", "", nil))
+		c.inputs.note(question{askBuildFile, "", n.dir, file}, found(n.file, "", nil))
+	}
 	return n, true, c.at(ref.Pos, conv, err)
+}
+
+// product is the build of the call that a name stands for, nil where it is none.
+func (c *composer) product(name string) *job {
+	p := c.job.product(name)
+	if c.inputs != nil {
+		c.inputs.note(question{askProduct, c.job.name, name, ""}, c.job.productAnswer(name))
+	}
+	return p
 }
 
 // namedDir is the directory of a named context that is a build. A context that is
@@ -217,14 +234,19 @@ func (c *composer) directive(u unit, b zimage.Nested) (string, error) {
 	if u.dir == "" {
 		return "", errors.New("builds can be nested only where the build context is a directory")
 	}
-	dir, err := filepath.EvalSymlinks(filepath.Join(u.dir, filepath.FromSlash(b.Dir)))
+	return directiveDir(u.dir, b.Dir)
+}
+
+// directiveDir finds the directory that a build in dir nests by a path.
+func directiveDir(dir, path string) (string, error) {
+	real, err := filepath.EvalSymlinks(filepath.Join(dir, filepath.FromSlash(path)))
 	if err != nil {
-		return "", fmt.Errorf("build context %s does not exist: it is relative to the build context, %s", b.Dir, shownPath(u.dir))
+		return "", fmt.Errorf("build context %s does not exist: it is relative to the build context, %s", path, shownPath(dir))
 	}
-	if fi, err := os.Stat(dir); err != nil || !fi.IsDir() {
-		return "", fmt.Errorf("build context %s is not a directory", b.Dir)
+	if fi, err := os.Stat(real); err != nil || !fi.IsDir() {
+		return "", fmt.Errorf("build context %s is not a directory", path)
 	}
-	return dir, nil
+	return real, nil
 }
 
 // nestedFile finds the build file of a nested build; name is relative to dir, ""
@@ -262,6 +284,7 @@ func (c *composer) once(ctx context.Context, u unit, chain []link) (*graph.Stage
 			c.asked(f)
 		}
 	}
+	c.inputs.merge(&done.inputs)
 	return done.stage, err
 }
 
@@ -286,12 +309,19 @@ func (c *composer) compile(ctx context.Context, u unit, chain []link, done *comp
 	var mu sync.Mutex
 	inner := *c
 	inner.self = done
+	if c.inputs != nil {
+		inner.inputs = &done.inputs
+		inner.gw = &notingGateway{c.gw, c.job, inner.inputs}
+	}
 	inner.asked = func(path string) {
 		mu.Lock()
 		defer mu.Unlock()
 		done.files[path] = true
 	}
-	gw := &frontend.Files{Client: &nestedClient{Client: c.gw, opts: c.attrs(u)}, Dirs: dirs, Texts: texts, Asked: inner.asked, Replace: c.job.nestedIgnore(dirs["context"], dirs["dockerfile"])}
+	gw := &frontend.Files{
+		Client: &nestedClient{Client: inner.gw, opts: c.attrs(u)}, Dirs: dirs, Texts: texts, Asked: inner.asked,
+		Saw: inner.inputs.sawFile(c.job, dirs["context"], dirs["dockerfile"]), Replace: c.job.nestedIgnore(dirs["context"], dirs["dockerfile"]),
+	}
 	o := inner.optionsFor(u, dirs, shown, chain)
 	if u.job != nil && !u.job.run.batch {
 		o.Name = "" // as BuildKit's own frontend has it

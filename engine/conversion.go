@@ -124,7 +124,7 @@ func configWorkdir(config []byte) (string, bool) {
 func (c *conversion) imageConfig(ctx context.Context, name string) ([]byte, error) {
 	opt := sourceresolver.Opt{ImageOpt: &sourceresolver.ResolveImageOpt{ResolveMode: c.job.attrs["image-resolve-mode"]}}
 	if c.short != nil && dockerfile.Short(name) {
-		_, _, config, err := c.short.resolve(ctx, name, opt)
+		_, _, config, err := c.resolveShort(ctx, name, opt)
 		return config, err
 	}
 	full, err := fullName(name)

@@ -79,6 +79,9 @@ type job struct {
 	wasm *wasmJob
 	// once: a source can be read only once, so there is no second try.
 	once bool
+	// inMemory: the build file is a text that was made or read for this call.
+	inMemory bool
+	traced   lazyKey
 	// retry and ends are there where the request asks for retries.
 	retry *solver.Retry
 	ends  *stageEnds

@@ -33,6 +33,12 @@ type keys struct {
 	// warnings are what the linter said.
 	warnings []*client.VertexWarning
 	told     []solver.WarningInfo
+	// traced and outputs stand for graph and stages where these were not compiled because
+	// they would be the same as before.
+	traced  []tracedStage
+	outputs []graph.Key
+	// inputs are what the compilation has asked.
+	inputs *inputs
 	// files are the paths of build files, ignore files and what else the compilation
 	// has read or looked for.
 	files map[string]bool
@@ -48,14 +54,14 @@ type stageKey struct {
 // error.
 func (j *job) compileKeys(ctx context.Context) (*keys, error) {
 	o := j.newOffline()
-	k := &keys{stages: map[digest.Digest]stageKey{}}
+	k := &keys{stages: map[digest.Digest]stageKey{}, inputs: &inputs{}}
 	var mu sync.Mutex
 	c := newComposer(j, o, func(w solver.WarningInfo) {
 		mu.Lock()
 		defer mu.Unlock()
 		k.told = append(k.told, w)
 	})
-	c.asked, c.units = o.ask, j.run.units
+	c.asked, c.inputs, c.units = o.ask, k.inputs, j.run.units
 	c.gateway = func(j *job) gwclient.Client { return j.newOffline() }
 	g, err := c.compileAll(ctx)
 	if err != nil {
@@ -102,7 +108,19 @@ func (c *composer) compileAll(ctx context.Context) (*graph.Graph, error) {
 
 // keyStages computes the keys of all stages of k. pin fixes sources that can change.
 func (j *job) keyStages(ctx context.Context, k *keys, pin func(graph.Source) (graph.Source, error)) error {
-	keyer := &graph.Keyer{Local: j.localDigest, Pin: pin}
+	keyer := &graph.Keyer{
+		Local: func(ctx context.Context, src graph.Source, take graph.Take) (digest.Digest, error) {
+			return j.localDigest(ctx, src, take, k.inputs)
+		},
+		Pin: func(src graph.Source) (graph.Source, error) {
+			if kind, ref := lockable(src); kind != "" {
+				if _, ok := j.lock.Get(kind, ref, ""); !ok {
+					k.inputs.loosen() // it was looked up
+				}
+			}
+			return pin(src)
+		},
+	}
 	for _, s := range k.graph.Stages() {
 		key, parts, err := keyer.Key(ctx, s)
 		if err != nil {
@@ -138,6 +156,9 @@ func (j *job) baseKey(ctx context.Context, k *keys) (digest.Digest, error) {
 		return "", err
 	}
 	h.String(scanner)
+	if scanner != "" {
+		k.inputs.note(question{Kind: askScanner, Build: j.name}, found(scanner, "", nil))
+	}
 	inline := 0
 	for _, c := range j.cacheTo {
 		if c.Type == "inline" {
@@ -148,9 +169,14 @@ func (j *job) baseKey(ctx context.Context, k *keys) (digest.Digest, error) {
 	return h.Digest(), nil
 }
 
-// localDigest is the content of what an operation takes out of a local directory.
-func (j *job) localDigest(ctx context.Context, src graph.Source, take graph.Take) (digest.Digest, error) {
-	view, err := j.view(src)
+// localDigest is the content of what an operation takes out of a local directory. It is
+// noted in in.
+func (j *job) localDigest(ctx context.Context, src graph.Source, take graph.Take, in *inputs) (digest.Digest, error) {
+	dir, f, err := j.viewed(src)
+	if err != nil {
+		return "", err
+	}
+	view, err := j.trees.View(dir, f)
 	if err != nil {
 		return "", err
 	}
@@ -158,6 +184,7 @@ func (j *job) localDigest(ctx context.Context, src graph.Source, take graph.Take
 	if err != nil {
 		return "", inputErrorf("reading a local directory: %w", err)
 	}
+	in.noteTree(dir, f, selection(take), c.Digest)
 	return c.Digest, nil
 }
 
@@ -170,18 +197,24 @@ func selection(t graph.Take) source.Selection {
 
 // view is a local source as the daemon would be shown it.
 func (j *job) view(src graph.Source) (*source.View, error) {
-	dir, ok := j.locals.dirOf(src.Ref)
-	if !ok {
-		return nil, fmt.Errorf("local directory %s: %w", src.Ref, errNeedsDaemon)
-	}
-	if src.Attrs[pb.AttrMetadataTransfer] != "" {
-		return nil, fmt.Errorf("local directory %s is transferred in part: %w", dir, errNeedsDaemon)
-	}
-	f, err := source.FilterOf(src.Attrs)
+	dir, f, err := j.viewed(src)
 	if err != nil {
 		return nil, err
 	}
 	return j.trees.View(dir, f)
+}
+
+// viewed is the directory of a local source, and what of it the daemon would be shown.
+func (j *job) viewed(src graph.Source) (string, source.Filter, error) {
+	dir, ok := j.locals.dirOf(src.Ref)
+	if !ok {
+		return "", source.Filter{}, fmt.Errorf("local directory %s: %w", src.Ref, errNeedsDaemon)
+	}
+	if src.Attrs[pb.AttrMetadataTransfer] != "" {
+		return "", source.Filter{}, fmt.Errorf("local directory %s is transferred in part: %w", dir, errNeedsDaemon)
+	}
+	f, err := source.FilterOf(src.Attrs)
+	return dir, f, err
 }
 
 // settleLocals gives the local directories of builds their names for the daemon: a

@@ -185,7 +185,7 @@ func (j *job) fileText(text []byte, shown string) error {
 		return err
 	}
 	j.attrs["filename"] = "Dockerfile"
-	j.shownFile = shown
+	j.shownFile, j.inMemory = shown, true
 	return j.mount("dockerfile", dir)
 }
 

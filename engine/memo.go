@@ -135,7 +135,7 @@ func (j *job) recall(ctx context.Context, k *keys) (*Result, error) {
 		}
 		records[i], steps[i] = rec, step
 	}
-	res := &Result{Graph: k.graph, Stages: StageCounts{Cached: len(k.graph.Stages())}}
+	res := &Result{Graph: k.graph, Stages: StageCounts{Cached: len(k.shownStages())}}
 	for i, step := range steps {
 		if step == nil {
 			continue
@@ -163,7 +163,7 @@ func (j *job) recall(ctx context.Context, k *keys) (*Result, error) {
 // tell reports a build that had nothing to do as any other.
 func (j *job) tell(k *keys, res *Result) {
 	t := &solver.Tracker{Events: j.tellWarnings(k, res)}
-	t.Recalled(k.graph, k.warnings)
+	t.Recalled(k.shownStages(), k.warnings)
 }
 
 // deliver says how an output is made out of what its record tells of: nil when it is

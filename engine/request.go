@@ -231,7 +231,8 @@ type Result struct {
 	// Restored: nothing was built, but an output that was not in its place was put
 	// there.
 	Restored bool
-	// Graph is what was built; nil where an external frontend did it all.
+	// Graph is what was built; nil where an external frontend did it all, and where
+	// nothing was built and nothing had to be compiled to know it. Plan has it always.
 	Graph *graph.Graph
 	// prepared: the graph was compiled before the daemon was asked.
 	prepared bool

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 )
 
 // mayRead refuses directories that a nested build has no business with: a build
@@ -32,7 +33,7 @@ func (j *job) readable() []string {
 // root is the outermost directory of the build.
 func (j *job) root() string {
 	if j.req.Root != "" {
-		if dir, err := existingDir("root", j.req.Root); err == nil {
+		if dir, err := j.run.roots.given(j.req.Root); err == nil {
 			return dir
 		}
 	}
@@ -40,14 +41,61 @@ func (j *job) root() string {
 	if j.program != nil {
 		start = j.programRoot()
 	}
-	for dir := start; ; dir = filepath.Dir(dir) {
-		if _, err := os.Stat(filepath.Join(dir, ".git")); err == nil {
-			return dir
-		}
-		if dir == filepath.Dir(dir) {
-			return start
-		}
+	if dir := j.run.roots.workTree(start); dir != "" {
+		return dir
 	}
+	return start
+}
+
+// roots finds outermost directories, each once in a call.
+type roots struct {
+	mu    sync.Mutex
+	dirs  map[string]givenRoot
+	trees map[string]string
+}
+
+type givenRoot struct {
+	dir string
+	err error
+}
+
+// given is the directory that a request calls its root.
+func (r *roots) given(path string) (string, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	g, ok := r.dirs[path]
+	if !ok {
+		g.dir, g.err = existingDir("root", path)
+		if r.dirs == nil {
+			r.dirs = map[string]givenRoot{}
+		}
+		r.dirs[path] = g
+	}
+	return g.dir, g.err
+}
+
+// workTree is the git work tree that a directory is in, "" outside of any.
+func (r *roots) workTree(dir string) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.above(dir)
+}
+
+func (r *roots) above(dir string) string {
+	if root, ok := r.trees[dir]; ok {
+		return root
+	}
+	root := ""
+	if _, err := os.Stat(filepath.Join(dir, ".git")); err == nil {
+		root = dir
+	} else if up := filepath.Dir(dir); up != dir {
+		root = r.above(up)
+	}
+	if r.trees == nil {
+		r.trees = map[string]string{}
+	}
+	r.trees[dir] = root
+	return root
 }
 
 // within reports whether dir is root or below it; both are without links.

@@ -14,6 +14,7 @@ import (
 	gwpb "github.com/moby/buildkit/frontend/gateway/pb"
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/moby/buildkit/util/apicaps"
+	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/zlayer-dev/zlayer/engine/daemon"
@@ -31,6 +32,11 @@ type run struct {
 	engine *Engine
 	trees  *source.Trees
 	memo   memo.Store
+	// traces are those of earlier compilations, nil without; asker tells whether they
+	// still hold. builds are all builds of the call, by name.
+	traces *traces
+	asker  *asker
+	builds map[string]*job
 	// llbCaps and gatewayCaps are what BuildKit of our own version can do.
 	llbCaps, gatewayCaps apicaps.CapSet
 	// own is the platform of builds that name none, found out once.
@@ -44,6 +50,8 @@ type run struct {
 	// can mean them by.
 	batch bool
 	jobs  map[string]*job
+	// roots are the outermost directories of builds.
+	roots roots
 	// normalize: permission bits of local files are 0644 or 0755.
 	normalize bool
 
@@ -56,6 +64,7 @@ type run struct {
 	daemons   map[*client.Client]*built
 	resolvers map[resolverKey]*image.Resolver
 	locks     map[string]*lock.File
+	lockSums  map[*lock.File]digest.Digest
 	warnings  []string
 }
 
@@ -73,6 +82,7 @@ func (e *Engine) newRunWith(req Request, spec []string) (*run, error) {
 	r.sources = newSources(req.NormalizeModes)
 	var err error
 	r.memo, err = e.openMemo(spec, r.warn)
+	r.traces, r.asker, r.builds = e.openTraces(spec), &asker{run: r}, map[string]*job{}
 	return r, err
 }
 

@@ -76,6 +76,7 @@ func (c *conversion) overlay(f *zimage.File, opt zimage.Options) (*zimage.Docker
 	if c.unit.dir == "" {
 		return nil, c.at(pos, c, errors.New("a runtime needs a build context that is a directory: its template depends on what is there"))
 	}
+	c.inputs.loosen() // the template looks at the project as it likes
 	return overlayRuntime(f, os.DirFS(c.unit.dir), opt, func(err error) error { return c.at(pos, c, err) })
 }
 

@@ -20,6 +20,8 @@ type composed struct {
 	err   error
 	// files are what it has read or looked for.
 	files map[string]bool
+	// inputs are what it has asked.
+	inputs inputs
 	// waits are the units that its compilation waits for.
 	waits []wait
 }

@@ -35,7 +35,7 @@ func (j *job) wasmText(text, shown string) error {
 	if err := os.WriteFile(filepath.Join(dir, "ZImagefile"), []byte(text), 0o600); err != nil {
 		return err
 	}
-	j.attrs["filename"], j.shownFile = "ZImagefile", shown
+	j.attrs["filename"], j.shownFile, j.inMemory = "ZImagefile", shown, true
 	return j.mount("dockerfile", dir)
 }
 
@@ -133,6 +133,7 @@ func (c *conversion) wasmDockerfile(f *zimage.File, d *zimage.Dockerfile) (*zima
 			}
 		}
 	}
+	c.inputs.loosen() // it looks at the project as it likes
 	root, err := os.OpenRoot(c.unit.dir)
 	if err != nil {
 		return nil, err

@@ -46,7 +46,7 @@ func (j *job) recallWasm(ctx context.Context, k *keys) (*Result, error) {
 		}
 		defer lease.Close()
 	}
-	res := &Result{Graph: k.graph, Stages: StageCounts{Cached: len(k.graph.Stages())}}
+	res := &Result{Graph: k.graph, Stages: StageCounts{Cached: len(k.shownStages())}}
 	j.tell(k, res)
 	res.Restored, err = j.deliverBinary(ctx, res, data, statements)
 	return res, err

@@ -14,6 +14,7 @@ import (
 	"github.com/moby/buildkit/client/llb"
 	gwclient "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/solver/pb"
+	digest "github.com/opencontainers/go-digest"
 	fstypes "github.com/tonistiigi/fsutil/types"
 )
 
@@ -29,6 +30,11 @@ type Files struct {
 	Texts map[string]map[string][]byte
 	// Asked, if not nil, is told the path of every file that is read or looked for.
 	Asked func(path string)
+	// Saw, if not nil, is told of every question about a directory on disk. sum is that of
+	// a file that was read as a whole, as Sum gives it; "" is of what cannot be summed up.
+	// Of the attributes of a file only the size may be used, and only of one that is read
+	// as well.
+	Saw func(dir, name, sum string)
 	// Replace, if not nil, gives the text of a file of a directory where another one is
 	// to stand for what is on disk.
 	Replace func(ctx context.Context, dir, name string) (text []byte, ok bool, err error)
@@ -46,8 +52,25 @@ func (f *Files) Solve(ctx context.Context, req gwclient.SolveRequest) (*gwclient
 		return f.Client.Solve(ctx, req)
 	}
 	res := gwclient.NewResult()
-	res.SetRef(dirRef{dir, texts, f.Asked, f.Replace})
+	res.SetRef(dirRef{dir, texts, f.Asked, f.Saw, f.Replace})
 	return res, nil
+}
+
+// Sum looks at one file of a directory in the way that a frontend is shown it, and gives
+// what tells its text, or the reason why there is none, from others.
+func (f *Files) Sum(ctx context.Context, dir, name string) string {
+	text, err := dirRef{dir: dir, replace: f.Replace}.read(ctx, gwclient.ReadRequest{Filename: name})
+	return sumOf(text, err)
+}
+
+func sumOf(text []byte, err error) string {
+	switch {
+	case err == nil:
+		return digest.FromBytes(text).String()
+	case errors.Is(err, fs.ErrNotExist):
+		return "absent"
+	}
+	return "unreadable: " + err.Error()
 }
 
 // fileSource returns the name of the local source that a definition consists of.
@@ -75,6 +98,7 @@ type dirRef struct {
 	dir     string // "" where there are only texts
 	texts   map[string][]byte
 	asked   func(path string)
+	saw     func(dir, name, sum string)
 	replace func(ctx context.Context, dir, name string) ([]byte, bool, error)
 }
 
@@ -94,6 +118,24 @@ func (d dirRef) ReadFile(ctx context.Context, req gwclient.ReadRequest) ([]byte,
 	if text, ok := d.text(req.Filename); ok {
 		return cut(text, req.Range), nil
 	}
+	text, err := d.read(ctx, req)
+	if req.Range != nil && err == nil && (req.Range.Offset != 0 || len(text) >= req.Range.Length) {
+		d.noteOther(req.Filename) // there may be more of it
+	} else if d.saw != nil && d.dir != "" {
+		d.saw(d.dir, req.Filename, sumOf(text, err))
+	}
+	return text, err
+}
+
+// noteOther tells of a question whose answer has no sum.
+func (d dirRef) noteOther(name string) {
+	if d.saw != nil && d.dir != "" {
+		d.saw(d.dir, name, "")
+	}
+}
+
+// read reads a file that is on disk, or what stands for it.
+func (d dirRef) read(ctx context.Context, req gwclient.ReadRequest) ([]byte, error) {
 	p, err := d.resolve(req.Filename)
 	if err != nil {
 		return nil, err
@@ -143,6 +185,7 @@ func (d dirRef) StatFile(_ context.Context, req gwclient.StatRequest) (*fstypes.
 
 // ReadDir implements gwclient.Reference.
 func (d dirRef) ReadDir(_ context.Context, req gwclient.ReadDirRequest) ([]*fstypes.Stat, error) {
+	d.noteOther(req.Path)
 	p, err := d.resolve(req.Path)
 	if err != nil {
 		return nil, err

@@ -6,12 +6,16 @@ import (
 	"github.com/zlayer-dev/zlayer/graph"
 )
 
-// Recalled reports a graph whose outputs were there already, without a Solve:
-// warnings, and the end of every stage as cached. It takes the place of everything
-// else that is done with a Tracker.
-func (t *Tracker) Recalled(g *graph.Graph, warnings []*client.VertexWarning) {
-	t.attach(g, nil)
+// Recalled reports stages whose results were there already, without a Solve: warnings,
+// and the end of every stage as cached. It takes the place of everything else that is
+// done with a Tracker. Of a stage it needs what people are shown, and the digests of the
+// steps that warnings are about.
+func (t *Tracker) Recalled(stages []*graph.Stage, warnings []*client.VertexWarning) {
 	t.update(func() {
+		t.open()
+		for _, s := range stages {
+			t.add(s)
+		}
 		for _, w := range warnings {
 			t.warn(w)
 		}

@@ -86,27 +86,38 @@ type lateEvent struct {
 func (t *Tracker) attach(g *graph.Graph, onRun func(*graph.Stage)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.stages == nil {
-		t.stages, t.steps = map[digest.Digest]*tracked{}, map[digest.Digest]*stepOf{}
-		t.alias, t.heads = map[digest.Digest]digest.Digest{}, map[digest.Digest][]*tracked{}
-	}
+	t.open()
 	t.onRun = onRun
 	for _, s := range g.Stages() {
 		if t.stages[s.ID] != nil {
 			continue
 		}
-		st := &tracked{stage: s}
+		st := t.add(s)
 		for _, in := range g.Inputs(s) {
 			m := t.stages[in.ID]
 			m.open++
 			st.inputs = append(st.inputs, m)
 		}
-		for _, step := range s.Steps {
-			t.addStep(st, step)
-		}
-		t.heads[s.Head] = append(t.heads[s.Head], st)
-		t.stages[s.ID], t.order = st, append(t.order, st)
 	}
+}
+
+// open makes a Tracker that has seen nothing ready.
+func (t *Tracker) open() {
+	if t.stages == nil {
+		t.stages, t.steps = map[digest.Digest]*tracked{}, map[digest.Digest]*stepOf{}
+		t.alias, t.heads = map[digest.Digest]digest.Digest{}, map[digest.Digest][]*tracked{}
+	}
+}
+
+// add makes a stage known that is not.
+func (t *Tracker) add(s *graph.Stage) *tracked {
+	st := &tracked{stage: s}
+	for _, step := range s.Steps {
+		t.addStep(st, step)
+	}
+	t.heads[s.Head] = append(t.heads[s.Head], st)
+	t.stages[s.ID], t.order = st, append(t.order, st)
+	return st
 }
 
 func (t *Tracker) addStep(st *tracked, step graph.Step) {
