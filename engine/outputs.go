@@ -214,7 +214,7 @@ func (j *job) storeOutput(o Output, e client.ExportEntry) error {
 	if err := j.annotate(o.Type, e.Attrs); err != nil {
 		return err
 	}
-	e.OutputStore = s.Content()
+	e.OutputStore = s.Output()
 	j.outputs.exports = append(j.outputs.exports, e)
 	j.want(o, e.Attrs)
 	j.outputs.finish = append(j.outputs.finish, func(ctx context.Context, desc ocispecs.Descriptor) error {

@@ -49,6 +49,47 @@ var _ content.Store = (*contentStore)(nil)
 // leave anything else in its place.
 func (s *Store) Content() content.Store { return s.content }
 
+// Output is Content for exporters, several at once: a writer for a ref that is being
+// written waits until that is over, or ctx is, where Content gives
+// errdefs.ErrUnavailable at once. containerd's server writes an error to the log for
+// each of those, and its client asks again after a pause that doubles.
+func (s *Store) Output() content.Store { return waitingStore{s.content} }
+
+type waitingStore struct{ *contentStore }
+
+// Writer implements content.Ingester.
+func (c waitingStore) Writer(ctx context.Context, opts ...content.WriterOpt) (content.Writer, error) {
+	var o content.WriterOpts
+	for _, opt := range opts {
+		if err := opt(&o); err != nil {
+			return nil, err
+		}
+	}
+	for {
+		w, err := c.contentStore.Writer(ctx, opts...)
+		if !errdefs.IsUnavailable(err) {
+			return w, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-c.free(o.Ref):
+		}
+	}
+}
+
+// free is closed when nobody writes a ref, if only for a moment.
+func (c *contentStore) free(ref string) <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if in := c.ingests[ref]; in != nil && in.held {
+		return in.free
+	}
+	done := make(chan struct{})
+	close(done)
+	return done
+}
+
 func notFound(d digest.Digest) error {
 	return fmt.Errorf("blob %s: %w", d, errdefs.ErrNotFound)
 }

@@ -110,6 +110,68 @@ func TestCommitOtherAlgorithm(t *testing.T) {
 	}
 }
 
+// TestOutputWaits: of two exports of one blob the second waits for the first, and takes
+// over what that leaves.
+func TestOutputWaits(t *testing.T) {
+	s := openStore(t)
+	desc := ocispecs.Descriptor{Digest: digest.FromString("hello"), Size: 5}
+	open := func(ctx context.Context) (content.Writer, error) {
+		return s.Output().Writer(ctx, content.WithRef("r"), content.WithDescriptor(desc))
+	}
+	for _, tt := range []struct {
+		name string
+		end  func(w content.Writer) error
+		want func(w content.Writer, err error) bool
+	}{
+		{"given up", content.Writer.Close, func(w content.Writer, err error) bool {
+			if err != nil {
+				return false
+			}
+			st, err := w.Status()
+			return err == nil && st.Offset == 3 && w.Close() == nil
+		}},
+		{"committed", func(w content.Writer) error {
+			if _, err := w.Write([]byte("lo")); err != nil {
+				return err
+			}
+			return w.Commit(t.Context(), desc.Size, desc.Digest)
+		}, func(_ content.Writer, err error) bool { return errdefs.IsAlreadyExists(err) }},
+	} {
+		first := must[content.Writer](t)(open(t.Context()))
+		if st, err := first.Status(); err != nil {
+			t.Fatal(err)
+		} else if st.Offset == 0 {
+			must[int](t)(first.Write([]byte("hel")))
+		}
+		ctx, cancel := context.WithCancelCause(t.Context())
+		impatient := errors.New("impatient")
+		cancel(impatient)
+		if _, err := open(ctx); !errors.Is(err, impatient) {
+			t.Errorf("%s: who does not wait got %v", tt.name, err)
+		}
+		type answer struct {
+			w   content.Writer
+			err error
+		}
+		second := make(chan answer)
+		go func() {
+			w, err := open(t.Context())
+			second <- answer{w, err}
+		}()
+		select {
+		case a := <-second:
+			t.Fatalf("%s: the second did not wait: %v", tt.name, a.err)
+		case <-time.After(20 * time.Millisecond): // so that it has come to wait
+		}
+		if err := tt.end(first); err != nil {
+			t.Fatal(err)
+		}
+		if a := <-second; !tt.want(a.w, a.err) {
+			t.Errorf("%s: the second got %v", tt.name, a.err)
+		}
+	}
+}
+
 func TestWriterRefs(t *testing.T) {
 	s, ctx := openStore(t), context.Background()
 	if _, err := s.Content().Writer(ctx); !errdefs.IsInvalidArgument(err) {

@@ -23,6 +23,8 @@ type ingest struct {
 	digester digest.Digester
 	status   content.Status
 	held     bool // by a writer
+	// free is closed when the writer that holds it lets go.
+	free chan struct{}
 }
 
 // Writer begins or resumes the ingest named by the ref, see [Store.Content].
@@ -89,7 +91,7 @@ func (c *contentStore) hold(o content.WriterOpts, alg digest.Algorithm) (*ingest
 	if o.Desc.Digest != "" {
 		in.status.Expected = o.Desc.Digest
 	}
-	in.held = true
+	in.held, in.free = true, make(chan struct{})
 	return in, nil
 }
 
@@ -237,6 +239,7 @@ func (w *writer) release(drop bool) {
 	w.content.mu.Lock()
 	defer w.content.mu.Unlock()
 	in.held = false
+	close(in.free)
 	if drop && w.content.ingests[in.status.Ref] == in {
 		delete(w.content.ingests, in.status.Ref)
 	}
@@ -254,9 +257,9 @@ func (w *writer) Commit(ctx context.Context, size int64, expected digest.Digest,
 	if err := w.verify(size, expected); err != nil {
 		return err
 	}
-	d := w.digest
-	w.release(true)
-	return w.content.store.publish(ctx, in.file, d, in.status.Offset)
+	// It is held until it is there: who waits for it finds the blob.
+	defer w.release(true)
+	return w.content.store.publish(ctx, in.file, w.digest, in.status.Offset)
 }
 
 // verify sets w.digest, or closes the writer and says what differs.
