@@ -25,6 +25,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -62,6 +63,8 @@ type sample struct {
 	peak int64 // KiB
 	// daemon is the most that the daemon has had so far, KiB
 	daemon int64
+	// cpu is the time that the command, the daemon and the build steps were at work.
+	cpu time.Duration
 }
 
 var steps = []string{"from nothing", "nothing changed", "one leaf changed", "shared base changed"}
@@ -113,31 +116,32 @@ func report(images int, ours, theirs [][]sample) {
 		if len(ours[n]) == 0 {
 			continue
 		}
-		wall, peak, daemon := medians(ours[n])
-		fmt.Printf("%-20s zlayer %6.2fs %4d MB, daemon %4d MB", step, wall, peak, daemon)
+		fmt.Printf("%-20s zlayer %s", step, medians(ours[n]))
 		if len(theirs[n]) > 0 {
-			var ratios []float64
+			var walls, cpus []float64
 			for i := range theirs[n] {
-				ratios = append(ratios, ours[n][i].wall.Seconds()/theirs[n][i].wall.Seconds())
+				walls = append(walls, ours[n][i].wall.Seconds()/theirs[n][i].wall.Seconds())
+				cpus = append(cpus, ours[n][i].cpu.Seconds()/theirs[n][i].cpu.Seconds())
 			}
-			slices.Sort(ratios)
-			wall, peak, daemon = medians(theirs[n])
-			fmt.Printf("   bake %6.2fs %4d MB, daemon %4d MB   ratio %.2f of %.2f", wall, peak, daemon, ratios[len(ratios)/2], ratios)
+			fmt.Printf("   bake %s   ratio %.2f of %.2f, of cpu %.2f", medians(theirs[n]), median(walls), walls, median(cpus))
 		}
 		fmt.Println()
 	}
 }
 
-func medians(list []sample) (seconds float64, mb, daemonMB int64) {
-	var walls []float64
-	var peaks, daemons []int64
+// medians are those of wall time, processor time and memory.
+func medians(list []sample) string {
+	var walls, cpus, peaks, daemons []float64
 	for _, s := range list {
-		walls, peaks, daemons = append(walls, s.wall.Seconds()), append(peaks, s.peak/1024), append(daemons, s.daemon/1024)
+		walls, cpus = append(walls, s.wall.Seconds()), append(cpus, s.cpu.Seconds())
+		peaks, daemons = append(peaks, float64(s.peak)/1024), append(daemons, float64(s.daemon)/1024)
 	}
-	slices.Sort(walls)
-	slices.Sort(peaks)
-	slices.Sort(daemons)
-	return walls[len(walls)/2], peaks[len(peaks)/2], daemons[len(daemons)/2]
+	return fmt.Sprintf("%6.2fs cpu %6.2fs %4.0f MB, daemon %4.0f MB", median(walls), median(cpus), median(peaks), median(daemons))
+}
+
+func median(list []float64) float64 {
+	list = slices.Sorted(slices.Values(list))
+	return list[len(list)/2]
 }
 
 // course is the first n steps with one of the two, from an empty state.
@@ -188,10 +192,19 @@ func (b *bench) course(ctx context.Context, mine bool, repo string, n int, args 
 		if err := change(); err != nil {
 			return nil, err
 		}
+		before, err := worked(status.PID)
+		if err != nil {
+			return nil, err
+		}
 		s, _, err := do(cmd[0], cmd[1:]...)
 		if err != nil {
 			return nil, err
 		}
+		after, err := worked(status.PID)
+		if err != nil {
+			return nil, err
+		}
+		s.cpu += after - before
 		if s.daemon, err = highWater(status.PID); err != nil {
 			return nil, err
 		}
@@ -233,6 +246,25 @@ func (b *bench) daemon(do func(name string, args ...string) (sample, []byte, err
 	return status, json.Unmarshal(text, &status)
 }
 
+// worked is the processor time that a process and its children have had.
+func worked(pid int) (time.Duration, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	var ticks int64
+	for _, f := range fields[11:15] {
+		n, err := strconv.ParseInt(f, 10, 64)
+		if err != nil {
+			return 0, err
+		}
+		ticks += n
+	}
+	const tick = 10 * time.Millisecond
+	return time.Duration(ticks) * tick, nil
+}
+
 // highWater is the most memory that a process has had, in KiB.
 func highWater(pid int) (int64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
@@ -257,7 +289,7 @@ func command(ctx context.Context, dir string, env []string, name string, args ..
 		return s, nil, fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, errs.Bytes())
 	}
 	if ru, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		s.peak = ru.Maxrss
+		s.peak, s.cpu = ru.Maxrss, cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime()
 	}
 	return s, out, nil
 }

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
 	"github.com/zlayer-dev/zlayer/cmd/zlayer/internal/progress"
@@ -74,51 +73,28 @@ type buildPlan struct {
 }
 
 // build runs a checked command.
-func (a *app) build(ctx context.Context, p *buildPlan) (err error) {
-	view, err := progress.NewView(a.stderr, p.mode)
-	if err != nil {
-		return usage(fmt.Errorf("--progress=%s: %w", p.mode, err))
-	}
-	defer view.Close()
-	cfg, err := a.globals.config()
-	if err != nil {
-		return usage(err)
-	}
-	if err := removeStale(p.iidFile, p.metadataFile); err != nil {
-		return err
-	}
-	e, err := a.open(ctx, cfg)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if closing := e.Close(); err == nil && closing != nil {
-			err = closing
+func (a *app) build(ctx context.Context, p *buildPlan) error {
+	return a.withView(ctx, p.mode, []string{p.iidFile, p.metadataFile}, func(e builder, view *progress.View) error {
+		if p.updateLock {
+			if err := a.updateLock(ctx, e, p); err != nil {
+				return err
+			}
 		}
-	}()
-	if a.globals.debug {
-		logrus.SetOutput(a.stderr)
-		logrus.SetLevel(logrus.DebugLevel)
-	}
-	if p.updateLock {
-		if err := a.updateLock(ctx, e, p); err != nil {
-			return err
+		p.request.Events = view.Sink
+		if p.call != "" {
+			return a.call(ctx, e, p, view)
 		}
-	}
-	p.request.Events = view.Sink
-	if p.call != "" {
-		return a.call(ctx, e, p, view)
-	}
-	started := time.Now()
-	res, err := e.Build(ctx, p.request)
-	view.Close()
-	switch {
-	case err != nil && p.archive != nil && p.archive.err != nil:
-		return p.archive.err
-	case err != nil:
-		return a.failed(ctx, err, view)
-	}
-	return a.built(p, res, view, time.Since(started))
+		started := time.Now()
+		res, err := e.Build(ctx, p.request)
+		view.Close()
+		switch {
+		case err != nil && p.archive != nil && p.archive.err != nil:
+			return p.archive.err
+		case err != nil:
+			return a.failed(ctx, err, view)
+		}
+		return a.built(p, res, view, time.Since(started))
+	})
 }
 
 // call asks a question about the build file instead of building.

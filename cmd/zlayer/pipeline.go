@@ -10,7 +10,6 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
 	"github.com/zlayer-dev/zlayer/cmd/zlayer/internal/progress"
@@ -39,7 +38,7 @@ failed; 130 interrupted.`,
   zlayer pipeline --print --except tools`,
 	}
 	f.register(cmd.Flags())
-	usesGlobals(cmd, remoteFlags, stateFlags, storeFlags, embeddedFlags, debugFlags)
+	usesGlobals(cmd, remoteFlags, stateFlags, storeFlags, embeddedFlags, memoFlags, debugFlags)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		p, err := f.plan(a, cmd.Flags(), args)
 		if err != nil {
@@ -84,42 +83,19 @@ func (a *app) listPipeline(p *engine.Pipeline) error {
 }
 
 // pipeline runs a checked command.
-func (a *app) pipeline(ctx context.Context, p *pipelinePlan) (err error) {
-	view, err := progress.NewView(a.stderr, p.mode)
-	if err != nil {
-		return usage(fmt.Errorf("--progress=%s: %w", p.mode, err))
-	}
-	defer view.Close()
-	cfg, err := a.globals.config()
-	if err != nil {
-		return usage(err)
-	}
-	if err := removeStale(p.metadataFile, p.junitFile); err != nil {
-		return err
-	}
-	e, err := a.open(ctx, cfg)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if closing := e.Close(); err == nil && closing != nil {
-			err = closing
+func (a *app) pipeline(ctx context.Context, p *pipelinePlan) error {
+	return a.withView(ctx, p.mode, []string{p.metadataFile, p.junitFile}, func(e builder, view *progress.View) error {
+		p.options.Events = view.Sink
+		res, err := e.BuildPipeline(ctx, p.pipeline, p.options)
+		view.Close()
+		if res == nil {
+			if err == nil || ctx.Err() != nil {
+				return err
+			}
+			return a.failed(ctx, err, view)
 		}
-	}()
-	if a.globals.debug {
-		logrus.SetOutput(a.stderr)
-		logrus.SetLevel(logrus.DebugLevel)
-	}
-	p.options.Events = view.Sink
-	res, err := e.BuildPipeline(ctx, p.pipeline, p.options)
-	view.Close()
-	if res == nil {
-		if err == nil || ctx.Err() != nil {
-			return err
-		}
-		return a.failed(ctx, err, view)
-	}
-	return a.pipelineEnded(ctx, p, res, err, view)
+		return a.pipelineEnded(ctx, p, res, err, view)
+	})
 }
 
 // pipelineEnded tells how a pipeline ended.

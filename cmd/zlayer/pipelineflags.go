@@ -116,6 +116,10 @@ func (p *pipelineFlags) plan(a *app, given *pflag.FlagSet, args []string) (*pipe
 		NoCache: p.noCache, Locked: p.locked, Offline: p.offline, DefaultRegistry: p.defaultRegistry,
 		NormalizeModes: p.normalizeModes, NestedIgnore: p.nestedIgnore,
 	}
+	if given.Changed("memo") {
+		// What the environment says goes after the cache of the pipeline.
+		out.options.Memo = a.globals.memo
+	}
 	if given.Changed("retries") {
 		out.options.Retries = &p.retries
 	}
