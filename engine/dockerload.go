@@ -2,11 +2,15 @@ package engine
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os/exec"
+	"slices"
 	"strings"
+
+	digest "github.com/opencontainers/go-digest"
 )
 
 // dockerLoad pipes an archive into "docker load".
@@ -27,6 +31,18 @@ type dockerPipe struct {
 	stdin  io.WriteCloser
 	stderr bytes.Buffer
 	ended  bool
+}
+
+// has reports whether docker's store has an image under all its names. Where docker
+// keeps images in containerd it calls them by digests that it makes itself, and this is
+// never so.
+func (p *dockerPipe) has(ctx context.Context, config digest.Digest, names []string) bool {
+	if config == "" || len(names) == 0 {
+		return false
+	}
+	out, err := exec.CommandContext(ctx, p.cmd.Path, append([]string{"image", "inspect", "--format", "{{.Id}}"}, names...)...).Output()
+	ids := strings.Fields(string(out))
+	return err == nil && len(ids) == len(names) && !slices.ContainsFunc(ids, func(id string) bool { return id != config.String() })
 }
 
 // Write implements io.Writer.

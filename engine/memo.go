@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -300,6 +301,10 @@ func (j *job) deliverPush(ctx context.Context, w *wanted, rec *memo.Record) (fun
 
 // deliverArchive writes an archive out of the store.
 func (j *job) deliverArchive(ctx context.Context, w *wanted, rec *memo.Record) (func(context.Context) error, error) {
+	config := digest.Digest(rec.Metadata[exptypes.ExporterImageConfigDigestKey])
+	if p, ok := w.Writer.(*dockerPipe); ok && p.has(ctx, config, w.names) {
+		return nil, nil
+	}
 	s, err := j.engine.Store()
 	if err != nil || w.attrs["tar"] == "false" || rec.Image == nil {
 		return nil, errMissed
