@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"fmt"
 	"io"
 	"maps"
 	"os"
@@ -18,6 +19,30 @@ import (
 	"github.com/zlayer-dev/zlayer/integration/lab/labtest"
 )
 
+// program is the command line, compiled once.
+var program struct {
+	once sync.Once
+	path string
+	err  error
+}
+
+// zlayerProgram gives the path of the program zlayer.
+func zlayerProgram(t *testing.T) string {
+	t.Helper()
+	program.once.Do(func() {
+		program.path = filepath.Join(filepath.Dir(fixture.config.StateDir), "zlayer")
+		cmd := exec.Command("go", "build", "-ldflags=-s -w", "-o", program.path, "../cmd/zlayer")
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux")
+		if text, err := cmd.CombinedOutput(); err != nil {
+			program.err = fmt.Errorf("compiling zlayer: %w\n%s", err, text)
+		}
+	})
+	if program.err != nil {
+		t.Fatal(program.err)
+	}
+	return program.path
+}
+
 // frontendImage is zlayer as an image in the lab's registry, made as "make frontend-image" does.
 var frontendImage struct {
 	once sync.Once
@@ -29,11 +54,7 @@ func zlayerFrontend(t *testing.T) (ref string) {
 	t.Helper()
 	frontendImage.once.Do(func() {
 		dir := t.TempDir()
-		cmd := exec.Command("go", "build", "-ldflags=-s -w", "-o", filepath.Join(dir, "zlayer"), "../cmd/zlayer")
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux")
-		if text, err := cmd.CombinedOutput(); err != nil {
-			t.Logf("compiling zlayer: %v\n%s", err, text)
-			frontendImage.err = err
+		if frontendImage.err = os.Link(zlayerProgram(t), filepath.Join(dir, "zlayer")); frontendImage.err != nil {
 			return
 		}
 		frontendImage.ref = labtest.Start(t).Addr() + "/zlayer/frontend:1"

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"archive/tar"
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -27,6 +28,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/moby/buildkit/client"
+	"github.com/moby/patternmatcher"
+	"github.com/moby/patternmatcher/ignorefile"
 	"github.com/tonistiigi/fsutil"
 
 	"github.com/zlayer-dev/zlayer/engine"
@@ -90,13 +93,15 @@ type monorepo struct {
 	engine *engine.Engine
 	client *client.Client
 	images []string
-	// upstream is the image tag that base begins with, in the lab's registry.
-	upstream string
-	arg      string
+	// upstream is the image tag that base begins with, in the lab's registry; text is
+	// what the image has now.
+	upstream, text string
+	arg            string
 	// gone are files that were deleted, with what they were.
 	gone []deleted
-	// built and kept count the images.
+	// built and kept count the images; known are the inputs that were built before.
 	built, kept int
+	known       map[string]bool
 }
 
 type deleted struct {
@@ -110,7 +115,7 @@ func newMonorepo(t *testing.T, seed uint64) *monorepo {
 	l := labtest.Start(t)
 	m := &monorepo{
 		t: t, dir: t.TempDir(), rnd: rand.New(rand.NewPCG(seed, 1)), client: buildkit(t), engine: openEngine(t),
-		images: []string{"base", "app", "tool"}, arg: "0",
+		images: []string{"base", "app", "tool"}, arg: "0", known: map[string]bool{},
 		upstream: l.Addr() + fmt.Sprintf("/mutation-%d/upstream:1", seed),
 	}
 	m.pushUpstream()
@@ -141,6 +146,7 @@ func (m *monorepo) pushUpstream() {
 	var buf strings.Builder
 	tw := tar.NewWriter(&buf)
 	text := fmt.Sprint(m.rnd.IntN(3))
+	m.text = text
 	h := &tar.Header{Name: "upstream", Mode: 0o644, Size: int64(len(text)), Typeflag: tar.TypeReg, ModTime: time.Unix(0, 0)}
 	if err := errors.Join(tw.WriteHeader(h), second(io.WriteString(tw, text)), tw.Close()); err != nil {
 		m.t.Fatal(err)
@@ -323,17 +329,23 @@ func (m *monorepo) request() engine.BatchRequest {
 	return req
 }
 
-// needless complains of images that were built although nothing had changed, and has
-// everything built once more: nothing may be left to do.
+// needless complains of images that were built although their inputs were built before,
+// and has everything built once more: nothing may be left to do.
 func (m *monorepo) needless(step int, what string, got map[string]made) {
 	for image, g := range got {
+		inputs := image + m.inputs(image)
+		had := m.known[inputs]
+		m.known[inputs] = true
 		if g.state != engine.BatchBuilt {
 			m.kept++
+			if !had {
+				m.t.Errorf("step %d, %s: %s is %s with inputs that were never built", step, what, image, g.state)
+			}
 			continue
 		}
 		m.built++
-		if what == "nothing" {
-			m.t.Errorf("step %d: %s was built although nothing had changed", step, image)
+		if had {
+			m.t.Errorf("step %d, %s: %s was built although its inputs were built before", step, what, image)
 		}
 	}
 	res, err := m.engine.BuildAll(m.t.Context(), m.request())
@@ -345,6 +357,72 @@ func (m *monorepo) needless(step int, what string, got map[string]made) {
 			m.t.Errorf("step %d, %s: %s is %s when nothing has changed", step, what, i.Name, i.State)
 		}
 	}
+}
+
+// inputs is all that an image depends on, by a reckoning of the test's own.
+func (m *monorepo) inputs(image string) string {
+	m.t.Helper()
+	var all []string
+	ignore, err := os.ReadFile(filepath.Join(m.dir, image, ".dockerignore"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		m.t.Fatal(err)
+	}
+	patterns, err := ignorefile.ReadAll(bytes.NewReader(ignore))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	ignored, err := patternmatcher.New(patterns)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	dir := filepath.Join(m.dir, image)
+	err = filepath.Walk(dir, func(p string, fi os.FileInfo, err error) error {
+		rel, _ := filepath.Rel(dir, p)
+		if err != nil || rel == "." {
+			return err
+		}
+		if skip, err := ignored.MatchesOrParentMatches(rel); skip || err != nil {
+			return err
+		}
+		switch image {
+		case "base":
+			if !strings.HasPrefix(rel, "src") && rel != "one.txt" {
+				return nil
+			}
+		case "tool":
+			if ok, _ := filepath.Match("s*/*.a", rel); !ok && rel != "one.txt" {
+				return nil
+			}
+		}
+		text := ""
+		switch {
+		case fi.Mode().IsRegular():
+			data, err := os.ReadFile(p)
+			if err != nil {
+				return err
+			}
+			text = string(data)
+		case fi.Mode()&os.ModeSymlink != 0:
+			if text, err = os.Readlink(p); err != nil {
+				return err
+			}
+		}
+		all = append(all, fmt.Sprintf("%q %v %q", rel, fi.Mode(), text))
+		return nil
+	})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	switch image {
+	case "base":
+		all = append(all, "upstream "+m.text)
+	case "app":
+		all = append(all, "argument "+m.arg, m.inputs("base"))
+	case "tool":
+		// It takes files from app, on which the argument has no effect.
+		all = append(all, m.inputs("base"), strings.Replace(m.inputs("app"), "argument "+m.arg, "", 1))
+	}
+	return strings.Join(all, "\n")
 }
 
 // reference builds all three with BuildKit's own frontend from a copy of the files, without cache.
