@@ -40,6 +40,7 @@ var crashImages = []string{"base", "left", "right", "alone"}
 // crashClasses tell what a file is that a killed process has left unfinished, by its place.
 var crashClasses = []struct{ class, pattern string }{
 	{"memo", "state/memo/v1/*/.new-*"},
+	{"trace", "state/traces/v1/*/.new-*"},
 	{"index", "state/trees/tmp-*"},
 	{"last", "state/last/.new-*"},
 	{"images", "state/images/.new-*"},
