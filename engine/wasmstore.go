@@ -1,23 +1,15 @@
 package engine
 
 import (
-	"bytes"
 	"context"
-	"crypto/tls"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"path/filepath"
 	"time"
 
-	"github.com/containerd/containerd/v2/core/content"
-	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -183,96 +175,4 @@ func (e *Engine) ImportWasm(ctx context.Context, data []byte, o WasmImport) (dig
 	defer lease.Close()
 	d := &wasmDelivery{ctx: ctx, job: j, data: data, artifact: a}
 	return a.Descriptor.Digest, d.store(s, j.outputs.names, false)
-}
-
-// PullWasm fetches an artifact from its registry into the store, under its own name, and gives its
-// binary and digest.
-func (e *Engine) PullWasm(ctx context.Context, ref string) ([]byte, digest.Digest, error) {
-	normal, err := store.NormalName(ref)
-	if err != nil {
-		return nil, "", &InputError{Err: err}
-	}
-	s, err := e.Store()
-	if err != nil {
-		return nil, "", err
-	}
-	img, err := e.remoteImage(ctx, normal)
-	if err != nil {
-		return nil, "", fmt.Errorf("pulling %s: %w", ref, err)
-	}
-	raw, err := img.RawManifest()
-	if err != nil {
-		return nil, "", fmt.Errorf("pulling %s: %w", ref, err)
-	}
-	m, layer, err := wasmLayer(ref, raw)
-	if err != nil {
-		return nil, "", err
-	}
-	lease, err := s.Lease(ctx)
-	if err != nil {
-		return nil, "", err
-	}
-	defer lease.Close()
-	config, err := img.RawConfigFile()
-	if err != nil {
-		return nil, "", fmt.Errorf("pulling %s: %w", ref, err)
-	}
-	blobs := []wasmBlob{{m.Config, config}}
-	var data []byte
-	for _, l := range m.Layers {
-		b, err := readLayer(img, l)
-		if err != nil {
-			return nil, "", fmt.Errorf("pulling %s: %w", ref, err)
-		}
-		if l.Digest == layer.Digest {
-			data = b
-		}
-		blobs = append(blobs, wasmBlob{l, b})
-	}
-	desc := ocispecs.Descriptor{MediaType: m.MediaType, Digest: digest.FromBytes(raw), Size: int64(len(raw)), ArtifactType: m.ArtifactType}
-	if desc.MediaType == "" {
-		desc.MediaType = ocispecs.MediaTypeImageManifest
-	}
-	for _, b := range append(blobs, wasmBlob{desc, raw}) {
-		if err := content.WriteBlob(ctx, s.Content(), "wasm-"+b.desc.Digest.String(), bytes.NewReader(b.data), b.desc); err != nil {
-			return nil, "", fmt.Errorf("storing %s: %w", ref, err)
-		}
-	}
-	return data, desc.Digest, s.Import(ctx, desc, normal)
-}
-
-// remoteImage opens an image in its registry, asked as the configuration has it.
-func (e *Engine) remoteImage(ctx context.Context, ref string) (v1.Image, error) {
-	o, err := e.cfg.pushOptions(ref)
-	if err != nil {
-		return nil, err
-	}
-	var opts []name.Option
-	if o.Insecure {
-		opts = append(opts, name.Insecure)
-	}
-	r, err := name.ParseReference(ref, opts...)
-	if err != nil {
-		return nil, &InputError{Err: err}
-	}
-	transport := o.Transport
-	if transport == nil {
-		transport = remote.DefaultTransport
-	}
-	if t, ok := transport.(*http.Transport); ok && o.Insecure {
-		t = t.Clone()
-		if t.TLSClientConfig == nil {
-			t.TLSClientConfig = &tls.Config{}
-		}
-		t.TLSClientConfig.InsecureSkipVerify = true // what the configuration asks for
-		transport = t
-	}
-	desc, err := remote.Get(r, remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain), remote.WithTransport(transport), remote.WithUserAgent(product))
-	if err != nil {
-		return nil, err
-	}
-	if desc.MediaType.IsIndex() {
-		return nil, errors.New("it is an index of images, and no artifact of WebAssembly")
-	}
-	return desc.Image()
 }

@@ -1,6 +1,7 @@
 package wasm
 
 import (
+	_ "embed"
 	"errors"
 	"slices"
 	"strings"
@@ -13,6 +14,14 @@ const (
 	esbuildPackage        = "esbuild@0.25.12"
 )
 
+// componentize makes components of JavaScript, the same ones each time.
+//
+//go:embed componentize.mjs
+var componentize string
+
+// componentizeFile is where the build has it.
+const componentizeFile = outputDir + "/componentize.mjs"
+
 // nodeExclude is what the package managers of the host put there.
 var nodeExclude = []string{"**/node_modules"}
 
@@ -21,7 +30,7 @@ func typeScriptToolchain() toolchain {
 		image:   nodeImage,
 		install: "set -e\n" + npmInstall("jco", jcoPackage) + "\n" + npmInstall("esbuild", esbuildPackage), installMounts: npmCache(),
 		makes: Preview2, only: true, optimizes: true, exclude: nodeExclude,
-		dependencies: (*compiler).npmDependencies, mounts: npmCache(), compile: (*compiler).compileTypeScript,
+		dependencies: (*compiler).typeScriptDependencies, mounts: npmCache(), compile: (*compiler).compileTypeScript,
 	}
 }
 
@@ -35,6 +44,12 @@ func assemblyScriptToolchain() toolchain {
 
 // localPrograms lets the programs of a project go before those of the image.
 const localPrograms = "export PATH=" + sourceDir + "/node_modules/.bin:$PATH; "
+
+// typeScriptDependencies gets what compiles besides what the project brings.
+func (c *compiler) typeScriptDependencies() error {
+	c.line(c.Pos, "COPY <<'ZLAYER' %s\n%sZLAYER", componentizeFile, componentize)
+	return c.npmDependencies()
+}
 
 // npmDependencies installs what the project depends on, before its sources are there.
 func (c *compiler) npmDependencies() error {
@@ -89,17 +104,13 @@ func (c *compiler) compileTypeScript() (string, error) {
 			return "", errors.New("the program is not found: set main in package.json, or call it src/index.ts or src/index.js")
 		}
 	}
-	world := ""
-	if w := c.worldName(); w != "" {
-		world = " --world-name " + quote(w)
-	}
 	externals := ""
 	for _, ns := range c.namespaces() {
 		externals += " " + quote("--external:"+ns+":*")
 	}
 	return localPrograms + "set -e\n" + build +
 		"esbuild " + quote(strings.TrimPrefix(entry, "./")) + " --bundle --format=esm --platform=neutral --main-fields=module,main" + externals + " --outfile=" + outputDir + "/bundle.js\n" +
-		"jco componentize " + outputDir + "/bundle.js --wit " + quote(c.wit) + world + " -o " + built + "\n" +
+		"node " + componentizeFile + " " + words(outputDir+"/bundle.js", c.wit, c.worldName(), built) + "\n" +
 		"touch -d @0 " + built, nil
 }
 
