@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -68,7 +69,7 @@ func findWorld(c WasmChecks) (*wasm.World, error) {
 	}
 	w, ok := wasm.KnownWorld(c.World)
 	if !ok {
-		return nil, fmt.Errorf("there is no world %s: name its WIT files, or one of %v", c.World, wasm.KnownWorlds())
+		return nil, fmt.Errorf("there is no world %s: name its WIT files, or one of %s", c.World, strings.Join(wasm.KnownWorlds(), ", "))
 	}
 	return &w, nil
 }

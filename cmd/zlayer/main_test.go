@@ -36,6 +36,7 @@ func TestMain(m *testing.M) {
 		"zlayer":    func() { os.Exit(fakeApp().run(os.Args[1:])) },
 		"mkarchive": makeArchive,
 		"mkrecord":  makeRecord,
+		"mkwasm":    makeWasm,
 	})
 }
 

@@ -16,7 +16,7 @@ import (
 
 func newWasmPush(a *app) *cobra.Command {
 	var annotations []string
-	var world string
+	var world, wit string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "push [flags] FILE|IMAGE [NAME]",
@@ -34,6 +34,7 @@ in the registry is that of the store. Credentials are those of docker.`,
 	}
 	cmd.Flags().StringArrayVar(&annotations, "annotation", nil, "add an annotation to the artifact of a file: `NAME=VALUE` (repeatable)")
 	cmd.Flags().StringVar(&world, "world", "", "check a file against the `WORLD` and say it in the artifact")
+	cmd.Flags().StringVar(&wit, "wit", "", "find the world in `PATH`, a file or directory with WIT files")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "tell what was pushed as JSON")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		kv, err := unique("annotation", annotations, splitPair)
@@ -49,11 +50,11 @@ in the registry is that of the store. Credentials are those of docker.`,
 		if data != nil && len(args) == 1 {
 			return usage(fmt.Errorf("%s is a file: say what it is to be called in a registry, as in zlayer wasm push %s HOST/NAME:TAG", args[0], args[0]))
 		}
-		if data == nil && (len(kv) > 0 || world != "") {
-			return usage(errors.New("--annotation and --world are for files: an artifact in the store stays as it is"))
+		if data == nil && (len(kv) > 0 || world+wit != "") {
+			return usage(errors.New("--annotation, --world and --wit are for files: an artifact in the store stays as it is"))
 		}
 		return a.withEngine(cmd.Context(), func(e builder) error {
-			return a.wasmPush(cmd, e, args, data, wasmPushing{annotations: kv, world: world, json: asJSON})
+			return a.wasmPush(cmd, e, args, data, wasmPushing{annotations: kv, world: world, wit: wit, json: asJSON})
 		})
 	}
 	return storeCommand(cmd, registryFlags)
@@ -71,14 +72,14 @@ func splitPair(s string) (string, string, error) {
 
 type wasmPushing struct {
 	annotations map[string]string
-	world       string
+	world, wit  string
 	json        bool
 }
 
 func (a *app) wasmPush(cmd *cobra.Command, e builder, args []string, data []byte, p wasmPushing) error {
 	name := args[len(args)-1]
 	if data != nil {
-		if err := checkWasm(data, p.world); err != nil {
+		if err := checkWasm(data, engine.WasmChecks{World: p.world, WIT: p.wit}); err != nil {
 			return fmt.Errorf("%s: %w", args[0], err)
 		}
 		if _, err := e.ImportWasm(cmd.Context(), data, engine.WasmImport{Names: []string{name}, Annotations: p.annotations, World: p.world}); err != nil {
@@ -115,12 +116,12 @@ func (a *app) wasmPush(cmd *cobra.Command, e builder, args []string, data []byte
 	return a.print("pushed " + pushed.Reference + "@" + pushed.Descriptor.Digest.String() + "\n")
 }
 
-func checkWasm(data []byte, world string) error {
+func checkWasm(data []byte, c engine.WasmChecks) error {
 	info, err := engine.InspectWasm(data)
 	if err != nil {
 		return usage(err)
 	}
-	return engine.ValidateWasm(info, engine.WasmChecks{World: world})
+	return engine.ValidateWasm(info, c)
 }
 
 func newWasmPull(a *app) *cobra.Command {
