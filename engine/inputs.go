@@ -4,10 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
-	"reflect"
 	"slices"
 	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/client/llb/sourceresolver"
@@ -85,7 +85,7 @@ func (in *inputs) note(q question, answer string) {
 }
 
 func (in *inputs) add(q question, answer string) {
-	if had, ok := in.answers[q]; answer == "" || ok && had != answer {
+	if had, ok := in.answers[q]; answer == "" || ok && had != answer || !plain(q.About) || !plain(q.More) || !plain(answer) {
 		in.loose = true
 		return
 	}
@@ -93,6 +93,13 @@ func (in *inputs) add(q question, answer string) {
 		in.answers = map[question]string{}
 	}
 	in.answers[q] = answer
+}
+
+// plain reports whether a text stays what it is when it is written as JSON and read back:
+// names of files may be anything, and what is not UTF-8 would become the same sign. The
+// sign as such, and in the form in which encoding/json writes it, is refused as well.
+func plain(s string) bool {
+	return utf8.ValidString(s) && !strings.Contains(s, "\ufffd") && !strings.Contains(s, `\ufffd`)
 }
 
 // loosen says that something was looked at which is no question.
@@ -310,11 +317,9 @@ func (in *inputs) noteTree(dir string, f source.Filter, s source.Selection, d di
 	if in == nil {
 		return
 	}
-	q := treeQuestion{dir, f, s}
-	about, err := json.Marshal(q)
-	var back treeQuestion
-	if err != nil || json.Unmarshal(about, &back) != nil || !reflect.DeepEqual(q, back) {
-		in.loosen() // a name that is not UTF-8
+	about, err := json.Marshal(treeQuestion{dir, f, s})
+	if err != nil {
+		in.loosen()
 		return
 	}
 	in.note(question{Kind: askTree, About: string(about)}, d.String())

@@ -174,6 +174,11 @@ func (j *job) newTraceKey() digest.Digest {
 		}
 		parts["program"] = string(text)
 	}
+	for _, text := range parts {
+		if !plain(text) {
+			return "" // two requests may look alike
+		}
+	}
 	return traceKeyOf(parts)
 }
 

@@ -141,6 +141,19 @@ func TestTraceKey(t *testing.T) {
 		}
 		seen[k] = name
 	}
+	run, err := e.newRun(Request{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer run.close()
+	j, err := run.prepareCall(Request{Context: dir, BuildArgs: map[string]string{"A": "\xff"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.close()
+	if k := j.traceKey(); k != "" {
+		t.Errorf("an argument that cannot be told from others has the key %s", k)
+	}
 }
 
 // TestTreeQuestion: a question about files is read back as it was asked, or not kept.
