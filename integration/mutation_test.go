@@ -445,15 +445,14 @@ func (m *monorepo) reference(step int) map[string]map[string]string {
 		}
 		to := m.t.TempDir()
 		ref := fmt.Sprintf("%sref-%s:%d", prefix, image, step)
-		_, err = m.client.Solve(m.t.Context(), nil, client.SolveOpt{
+		if err := m.solveReference(client.SolveOpt{
 			Frontend: "dockerfile.v0", FrontendAttrs: attrs, SharedKey: dir + image,
 			LocalMounts: map[string]fsutil.FS{"context": local, "dockerfile": local},
 			Exports: []client.ExportEntry{
 				{Type: client.ExporterOCI, OutputDir: to, Attrs: map[string]string{"tar": "false"}},
 				{Type: client.ExporterImage, Attrs: map[string]string{"name": ref, "push": "true"}},
 			},
-		}, nil)
-		if err != nil {
+		}); err != nil {
 			m.t.Fatalf("step %d: building the reference of %s: %v", step, image, err)
 		}
 		contexts["context:example.com/"+image] = "docker-image://" + ref
@@ -463,6 +462,18 @@ func (m *monorepo) reference(step int) map[string]map[string]string {
 		}
 	}
 	return out
+}
+
+// solveReference builds a reference. BuildKit may drop a manifest between the push of an image and its
+// pull by the next build, which has then seen that it need not be fetched; that is tried again.
+func (m *monorepo) solveReference(opt client.SolveOpt) error {
+	for try := 0; ; try++ {
+		_, err := m.client.Solve(m.t.Context(), nil, opt, nil)
+		if err == nil || try == 3 || !strings.Contains(err.Error(), "blob not found") {
+			return err
+		}
+		m.t.Logf("building a reference again: %v", err)
+	}
 }
 
 func onlyImage(t *testing.T, dir string) v1.Image {
