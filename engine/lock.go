@@ -157,17 +157,7 @@ func (j *job) sourcePolicy(g *graph.Graph) *spb.Policy {
 	if j.lock == nil {
 		return nil
 	}
-	p := &spb.Policy{Version: 1}
-	add := func(from, to string, attrs map[string]string) {
-		p.Rules = append(p.Rules, &spb.Rule{
-			Action:   spb.PolicyAction_CONVERT,
-			Selector: &spb.Selector{Identifier: from, MatchType: spb.MatchType_EXACT},
-			Updates:  &spb.Update{Identifier: to, Attrs: attrs},
-		})
-	}
-	for ref, d := range oneDigest(j.lock) {
-		add("docker-image://"+ref, "docker-image://"+ref+"@"+d, nil)
-	}
+	p := &spb.Policy{Version: 1, Rules: imageRules(j.lock)}
 	if g != nil {
 		for _, s := range g.Stages() {
 			for _, src := range s.Sources {
@@ -181,7 +171,7 @@ func (j *job) sourcePolicy(g *graph.Graph) *spb.Policy {
 				if kind == lock.HTTP {
 					attrs[pb.AttrHTTPChecksum] = v
 				}
-				add(src.Scheme+"://"+src.Ref, to.Scheme+"://"+to.Ref, attrs)
+				p.Rules = append(p.Rules, convertRule(spb.MatchType_EXACT, src.Scheme+"://"+src.Ref, to.Scheme+"://"+to.Ref, attrs))
 			}
 		}
 	}

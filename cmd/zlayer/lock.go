@@ -23,7 +23,7 @@ func newLock(a *app) *cobra.Command {
 		update []string
 		under  string
 		opts   engine.LockOptions
-		asJSON bool
+		form   lockForm
 	)
 	cmd := &cobra.Command{
 		Use:   "lock [flags] [CONTEXT... | --all-under DIR]",
@@ -53,9 +53,13 @@ exit code is 1 if there is any.`,
 	cmd.Flags().Lookup("update").NoOptDefVal = everything
 	cmd.Flags().BoolVar(&opts.Check, "check", false, "write nothing, list what is missing or has moved, and fail if there is any")
 	cmd.Flags().BoolVar(&opts.Prune, "prune", false, "drop what none of these builds reads")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "show as JSON")
+	cmd.Flags().BoolVar(&form.json, "json", false, "show as JSON")
+	cmd.Flags().BoolVar(&form.policy, "policy", false, "show what is locked as a source policy of BuildKit, for buildctl --source-policy-file and the like")
 	group(cmd.Flags(), "How to lock it")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if form.json && form.policy {
+			return usage(errors.New("--json and --policy exclude each other: give one of them"))
+		}
 		if len(update) > 0 {
 			if opts.Check {
 				return usage(errors.New("--check writes nothing, so nothing can be updated: leave out --update"))
@@ -83,12 +87,15 @@ exit code is 1 if there is any.`,
 			if err != nil {
 				return err
 			}
-			return a.locked(res, opts, asJSON)
+			return a.locked(res, opts, form)
 		})
 	}
 	usesGlobals(cmd, remoteFlags, stateFlags, embeddedFlags)
 	return cmd
 }
+
+// lockForm is how to show what is locked, other than for people.
+type lockForm struct{ json, policy bool }
 
 // setUpdate says what is looked up again and returns the arguments that are build
 // contexts.
@@ -119,12 +126,18 @@ func unnamed(reqs []engine.NamedRequest) []engine.Request {
 }
 
 // locked tells what is locked now.
-func (a *app) locked(res *engine.LockResult, o engine.LockOptions, asJSON bool) error {
+func (a *app) locked(res *engine.LockResult, o engine.LockOptions, form lockForm) error {
 	stale := len(res.Added)+len(res.Changed)+len(res.Removed) > 0
 	var err error
-	if asJSON {
+	switch {
+	case form.json:
 		err = a.printJSON(res)
-	} else {
+	case form.policy:
+		var text []byte
+		if text, err = res.Policy(); err == nil {
+			err = a.print(string(text))
+		}
+	default:
 		var b strings.Builder
 		for _, l := range []struct {
 			sign    string
