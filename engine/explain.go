@@ -30,16 +30,19 @@ func (j *job) explain(ctx context.Context, err error) error {
 	if causes := solver.Causes(err); len(causes) > 0 {
 		for _, c := range causes {
 			c.Pos, c.Err = j.shown(c.Pos), j.explainEmulation(ctx, c)
+			if len(c.Source) == 0 {
+				c.Source = goSource(c.Pos)
+			}
 			c.Err = &trimmedError{c.Err, j.ignoredHint(ctx, c.Stage, c.Pos, c.Err) + j.reachHint(c.Err) + j.movedHint(c.Err)}
 		}
 		return err
 	}
 	var pe *graph.PosError
 	if errors.As(err, &pe) {
-		return err
+		return withGoSource(err)
 	}
 	if pe := j.sourceError(err); pe != nil {
-		return pe
+		return withGoSource(pe)
 	}
 	if errors.Is(err, io.EOF) || strings.HasSuffix(err.Error(), ": EOF") {
 		// The daemon's end of an export into a directory, whose reason is at ours.

@@ -96,7 +96,7 @@ func placed(pos graph.Pos, err error) error {
 	if pos.File != "" {
 		pos.File = shownPath(pos.File)
 	}
-	return &graph.PosError{Pos: pos, Err: err}
+	return &graph.PosError{Pos: pos, Err: err, Source: goSource(pos)}
 }
 
 // programLocal offers a directory of the program.

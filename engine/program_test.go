@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,6 +13,7 @@ import (
 	"github.com/moby/buildkit/client/llb"
 
 	"github.com/zlayer-dev/zlayer/dag"
+	"github.com/zlayer-dev/zlayer/graph"
 )
 
 // pair is a program and the build file that says the same.
@@ -173,6 +176,10 @@ func TestProgramMistakes(t *testing.T) {
 			}
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("got  %v\nwant %s", err, want)
+			}
+			var pe *graph.PosError
+			if strings.Contains(want, "program_test.go") && (!errors.As(err, &pe) || !bytes.Equal(pe.Source, source)) {
+				t.Errorf("%v has not the text of the program for an excerpt", err)
 			}
 		})
 	}

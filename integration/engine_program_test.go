@@ -2,10 +2,12 @@ package integration
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"github.com/zlayer-dev/zlayer/dag"
 	"github.com/zlayer-dev/zlayer/engine"
+	"github.com/zlayer-dev/zlayer/solver"
 )
 
 // TestEngineProgram builds a stage of the Go API from an image and a repository; the
@@ -23,6 +25,15 @@ func TestEngineProgram(t *testing.T) {
 	}})
 	only := dag.New(dag.Spec{From: dag.Scratch(), Steps: []dag.Step{dag.Copy(dag.Files{From: stage, Src: []string{"/w/"}, Dest: "/"})}})
 	same(t, "program", buildFiles(t, e, engine.Request{Stage: only}), files{"b": "2", "c": "22"})
+
+	_, err := e.Build(context.Background(), engine.Request{Stage: dag.New(dag.Spec{From: stage, Steps: []dag.Step{dag.Shell("exit 7")}})})
+	causes := solver.Causes(err)
+	if len(causes) != 1 || !strings.HasSuffix(causes[0].Pos.File, "engine_program_test.go") {
+		t.Fatalf("a step that fails gives %v", err)
+	}
+	if lines := strings.Split(string(causes[0].Source), "\n"); len(lines) < causes[0].Pos.Line || !strings.Contains(lines[causes[0].Pos.Line-1], `"exit 7"`) {
+		t.Errorf("line %d of the excerpt's text is not that of the step", causes[0].Pos.Line)
+	}
 
 	tag := []string{"example.com/program"}
 	platforms := []string{"linux/amd64", "linux/arm64"}
