@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"os"
+	"sync"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/moby/buildkit/client"
@@ -59,6 +60,9 @@ type job struct {
 	entitlements []string
 	cacheFrom    []client.CacheOptionsEntry
 	cacheTo      []client.CacheOptionsEntry
+	// outermostDir is the root as it was found when the first nested build was looked for.
+	outermostOnce sync.Once
+	outermostDir  string
 	// readAllowed are directories outside the root that nested builds may read.
 	readAllowed []string
 	outputs     outputs

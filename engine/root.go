@@ -23,7 +23,8 @@ func (j *job) mayRead(dir string) error {
 // readable lists the directories that nested builds may read: the root, those
 // the user named as contexts, and those allowed.
 func (j *job) readable() []string {
-	list := []string{j.root()}
+	j.outermostOnce.Do(func() { j.outermostDir = j.root() })
+	list := []string{j.outermostDir}
 	for _, dir := range j.dirs {
 		list = append(list, dir)
 	}

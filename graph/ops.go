@@ -22,6 +22,8 @@ type Ops struct {
 	source   *pb.Source
 	// end describes the last entry of a definition, which points at the result.
 	end *pb.OpMetadata
+
+	vertices vertices
 }
 
 // Result is one of the file systems that an operation yields.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
 	"sync"
 
 	"github.com/containerd/platforms"
@@ -136,9 +137,9 @@ type build struct {
 	converted *frontend.Text
 
 	solve  SolveFunc
-	client gwclient.Client
+	client *inputClient
 	ui     *dockerui.Client
-	opts   map[string]string
+	opts   map[string]string // those of client
 	src    *dockerui.Source
 	// text is the Dockerfile.
 	text    []byte
@@ -171,7 +172,9 @@ func (f Frontend) open(ctx context.Context, c gwclient.Client) (*build, *gwclien
 }
 
 func newBuild(ctx context.Context, c gwclient.Client, o Options) (*build, error) {
-	b := &build{Options: o, client: newResolveCache(c)}
+	opts := map[string]string{}
+	maps.Copy(opts, c.BuildOpts().Opts)
+	b := &build{Options: o, client: &inputClient{Client: newResolveCache(c), opts: opts}}
 	if err := b.load(ctx); err != nil {
 		return nil, err
 	}
@@ -186,18 +189,32 @@ func newBuild(ctx context.Context, c gwclient.Client, o Options) (*build, error)
 	if t == nil {
 		return b, nil
 	}
-	// The Dockerfile has its own target and arguments, so it is opened anew with those.
 	b.converted, b.text = t, t.Dockerfile
-	ic := &inputClient{Client: b.client, opts: maps.Clone(b.opts)}
-	delete(ic.opts, "target")
+	return b, b.retarget(ctx, t)
+}
+
+// retarget makes the target and the arguments those of the Dockerfile that the build
+// file stands for.
+func (b *build) retarget(ctx context.Context, t *frontend.Text) error {
+	delete(b.opts, "target")
 	if t.Target != "" {
-		ic.opts["target"] = t.Target
+		b.opts["target"] = t.Target
 	}
+	anew := false
 	for k, v := range t.BuildArgs {
-		ic.opts["build-arg:"+k] = v
+		b.opts["build-arg:"+k] = v
+		anew = anew || strings.HasPrefix(k, "BUILDKIT_") // what is more than an argument
 	}
-	b.client = ic
-	return b, b.load(ctx)
+	if anew {
+		return b.load(ctx)
+	}
+	b.ui.Target = t.Target
+	if b.ui.BuildArgs == nil {
+		b.ui.BuildArgs = map[string]string{}
+	}
+	maps.Copy(b.ui.BuildArgs, t.BuildArgs)
+	b.shown(b.src)
+	return nil
 }
 
 // load reads the build file through the build's client.
@@ -219,14 +236,18 @@ func (b *build) read(ctx context.Context, c gwclient.Client) (*dockerui.Client, 
 	if err != nil {
 		return nil, nil, err
 	}
-	// The source map is what positions are shown in; it takes no part in lowering.
+	b.shown(src)
+	return ui, src, nil
+}
+
+// shown makes a source map what positions are shown in; it takes no part in lowering.
+func (b *build) shown(src *dockerui.Source) {
 	if b.Name != "" {
 		src.Filename = b.Name
 	}
 	if t := b.converted; t != nil {
 		src.Data, src.Language = t.Original, t.Language
 	}
-	return ui, src, nil
 }
 
 // convertOpt is what every lowering of this build starts from.

@@ -14,7 +14,6 @@ import (
 	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/frontend/dockerfile/dockerfile2llb"
 	"github.com/moby/buildkit/frontend/dockerui"
-	gwclient "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/solver/pb"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -135,7 +134,7 @@ type compiler struct {
 	*build
 	// client, ui and opts are the build's, or where nested builds stand for names,
 	// show those as inputs.
-	client   gwclient.Client
+	client   *inputClient
 	ui       *dockerui.Client
 	opts     map[string]string
 	file     *file

@@ -3,7 +3,6 @@ package dockerfile
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"strconv"
 	"strings"
@@ -97,19 +96,22 @@ func (c *compiler) reached(target *decl) []*decl {
 	return out
 }
 
-// showNested replaces the client by one whose inputs are the nested builds.
+// showNested shows the nested builds to the lowering as inputs of its client. Where
+// several platforms are compiled, which share the build's, that is another client.
 func (c *compiler) showNested(ctx context.Context) error {
-	nc := &inputClient{Client: c.client, opts: maps.Clone(c.opts), inputs: map[string]llb.State{}}
+	nc := c.client
+	if len(c.ui.TargetPlatforms) > 1 {
+		nc = &inputClient{Client: c.client, opts: maps.Clone(c.opts)}
+	}
 	for k, s := range c.nested {
 		if s == nil {
 			continue
 		}
-		id := "zlayer-nested-" + strconv.Itoa(len(nc.inputs))
-		st, err := stageState(s)
-		if err != nil {
-			return err
+		if nc.inputs == nil {
+			nc.inputs = map[string]llb.State{}
 		}
-		nc.inputs[id] = st
+		id := "zlayer-nested-" + strconv.Itoa(len(nc.inputs))
+		nc.inputs[id] = s.State()
 		nc.opts["context:"+k.name+"::"+k.platform] = "input:" + id
 		meta, err := json.Marshal(map[string][]byte{exptypes.ExporterImageConfigKey: s.Config})
 		if err != nil {
@@ -117,7 +119,7 @@ func (c *compiler) showNested(ctx context.Context) error {
 		}
 		nc.opts["input-metadata:"+id] = string(meta)
 	}
-	if len(nc.inputs) == 0 {
+	if nc == c.client || len(nc.inputs) == 0 {
 		return nil
 	}
 	ui, _, err := c.read(ctx, nc)
@@ -128,19 +130,7 @@ func (c *compiler) showNested(ctx context.Context) error {
 	return nil
 }
 
-// stageState is a stage's file system as a state to build on.
-func stageState(s *graph.Stage) (llb.State, error) {
-	if s.Terminal() {
-		return llb.Scratch(), nil
-	}
-	op, err := llb.NewDefinitionOp(s.Definition())
-	if err != nil {
-		return llb.State{}, fmt.Errorf("reading the definition of stage %q: %w", s.Name, err)
-	}
-	return llb.NewState(op), nil
-}
-
-// inputClient is a gateway with more inputs.
+// inputClient is a gateway with other attributes and more inputs.
 type inputClient struct {
 	gwclient.Client
 	opts   map[string]string
@@ -159,6 +149,9 @@ func (c *inputClient) Inputs(ctx context.Context) (map[string]llb.State, error) 
 	in, err := c.Client.Inputs(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if len(c.inputs) == 0 {
+		return in, nil
 	}
 	all := maps.Clone(c.inputs)
 	for k, v := range in {

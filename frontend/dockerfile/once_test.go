@@ -95,7 +95,7 @@ func compareWays(t *testing.T, text string, opts map[string]string) bool {
 		if plain, err = c.marshal(ctx, res.State); err != nil {
 			return nil, err
 		}
-		c.client.(*resolveCache).Client.(*frontend.Files).Client.(*gateway).warnings = nil
+		c.client.Client.(*resolveCache).Client.(*frontend.Files).Client.(*gateway).warnings = nil
 		return c.compileTwice(ctx, target, true)
 	})
 	if diff := cmp.Diff(twiceWarned, onceWarned); diff != "" {

@@ -1,14 +1,19 @@
 package pipeline
 
 import (
+	"sync"
+
 	"github.com/zlayer-dev/zlayer/frontend/yamlfile"
 	"github.com/zlayer-dev/zlayer/graph"
 )
 
 type text = yamlfile.String
 
-// fileTable describes a whole pipeline file. Everything that is known about keys hangs off it.
-func fileTable() *yamlfile.Table[file] {
+// fileTable describes a whole pipeline file. Everything that is known about keys hangs off it. It
+// is made once and not changed.
+var fileTable = sync.OnceValue(newFileTable)
+
+func newFileTable() *yamlfile.Table[file] {
 	images := named("images", "images", nameFault, yamlfile.Object(imageTable()), func() *image { return &image{} })
 	templates := named("templates", "templates", nameFault, yamlfile.Object(templateTable()), func() *template { return &template{} })
 	variables := named("variables", "variables", variableFault, yamlfile.Object(variableTable()), func() *variable { return &variable{} })

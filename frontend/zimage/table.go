@@ -1,14 +1,19 @@
 package zimage
 
 import (
+	"sync"
+
 	"gopkg.in/yaml.v3"
 
 	"github.com/zlayer-dev/zlayer/frontend/yamlfile"
 	"github.com/zlayer-dev/zlayer/graph"
 )
 
-// fileTable describes a whole ZImagefile. Everything that is known about keys hangs off it.
-func fileTable() *yamlfile.Table[File] {
+// fileTable describes a whole ZImagefile. Everything that is known about keys hangs off it. It is
+// made once and not changed.
+var fileTable = sync.OnceValue(newFileTable)
+
+func newFileTable() *yamlfile.Table[File] {
 	steps := yamlfile.List("steps", yamlfile.Deref(yamlfile.Object(stepTable())))
 	build := nested(yamlfile.Object(buildTable()))
 	t := &yamlfile.Table[File]{What: "a ZImagefile", Members: []yamlfile.Member[File]{
