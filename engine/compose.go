@@ -253,13 +253,23 @@ func directiveDir(dir, path string) (string, error) {
 // looks for it.
 func nestedFile(dir, name string) (string, error) {
 	if name == "" {
-		return findBuildFile(dir)
+		file, err := findBuildFile(dir)
+		return file, whichFile(err)
 	}
 	file := filepath.Join(dir, filepath.FromSlash(name))
 	if !isFile(file) {
 		return "", fmt.Errorf("build file %s does not exist: it is relative to %s", name, shownPath(dir))
 	}
 	return file, nil
+}
+
+// whichFile has a build that cannot choose between files say how.
+func whichFile(err error) error {
+	var several *zimage.SeveralError
+	if errors.As(err, &several) {
+		return several.In()
+	}
+	return err
 }
 
 // at gives an error a position, unless it has one, and the text for its excerpt.

@@ -293,7 +293,7 @@ func (f *gatewayFile) locate(ctx context.Context, b zimage.Nested, n *gatewayUni
 	}
 	shown := "./" + n.dir
 	if n.file, err = zimage.FindIn(dir, shown); n.file != "" || err != nil {
-		return err
+		return whichFile(err)
 	}
 	for _, name := range buildFiles {
 		if info, err := fs.Stat(dir, name); err == nil && !info.IsDir() {

@@ -2,11 +2,13 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/zlayer-dev/zlayer/graph"
 	"github.com/zlayer-dev/zlayer/solver"
 )
 
@@ -68,9 +70,25 @@ func TestZImagefileNests(t *testing.T) {
 		"outside": "outside/ZImagefile:1:8: /etc",
 		"fails":   "fails/ZImagefile:4:5: process \"/bin/sh -c exit 7\" did not complete successfully: exit code: 7",
 	} {
-		_, err := e.Build(context.Background(), Request{Context: dir})
+		var failed *solver.StageError
+		_, err := e.Build(context.Background(), Request{Context: dir, Events: func(ev solver.Event) {
+			if ev.Kind == solver.StageFailed {
+				errors.As(ev.Err, &failed)
+			}
+		}})
 		if err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%s:\ngot  %v\nwant %s", dir, err, want)
+		}
+		if dir != "fails" {
+			continue
+		}
+		// The step is to be found in the ZImagefile by error, excerpt and event.
+		var se *solver.StageError
+		if !errors.As(err, &se) || string(se.Source) != "build: ../base\nsteps:\n  - run: echo fine\n  - run: exit 7\n" {
+			t.Errorf("%v has no excerpt of the ZImagefile", err)
+		}
+		if want := (graph.Pos{File: "fails/ZImagefile", Line: 4, Column: 5}); failed == nil || failed.Pos != want || len(failed.Source) == 0 {
+			t.Errorf("the event tells of %v, want an excerpt at %v", failed, want)
 		}
 	}
 }

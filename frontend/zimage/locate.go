@@ -97,5 +97,24 @@ func FindIn(dir fs.FS, shown string) (string, error) {
 		return found[0], nil
 	}
 	slices.Sort(found)
-	return "", fmt.Errorf("%s has several ZImagefiles (%s): say which one with --file", shown, strings.Join(found, ", "))
+	return "", &SeveralError{Dir: shown, Files: found}
+}
+
+// SeveralError says that a directory has several ZImagefiles to choose from.
+type SeveralError struct {
+	Dir string
+	// Files are their names, sorted.
+	Files []string
+}
+
+// Error implements error.
+func (e *SeveralError) Error() string { return e.sayWhich("--file") }
+
+// In says the same of a build: of a ZImagefile, where no flag can choose.
+func (e *SeveralError) In() error {
+	return errors.New(e.sayWhich("file: in the long form of build"))
+}
+
+func (e *SeveralError) sayWhich(how string) string {
+	return fmt.Sprintf("%s has several ZImagefiles (%s): say which one with %s", e.Dir, strings.Join(e.Files, ", "), how)
 }

@@ -21,7 +21,7 @@ func TestSchemaAgrees(t *testing.T) {
 	beyond := map[string]bool{
 		"bad-substitution": true, "base-undeclared": true, "from-later-stage": true,
 		"from-unknown-stage": true, "healthcheck-too-short": true, "names-wrong": true,
-		"not-ascii-flag": true, "nul": true, "os-platform-conflict": true, "run-env-equals": true,
+		"not-ascii-flag": true, "nul": true, "os-platform-conflict": true, "run-env-equals": true, "stage-name-wrong": true, "substitution-forms": true,
 		"runtime-steps": true, "runtime-windows": true, "runtime-unknown-arg": true, "stage-later-base": true, "stage-own-base": true,
 		"stage-scratch": true, "stages-with-steps": true, "wasm-steps": true, "windows-nanoserver": true,
 		"tags": true, "two-documents": true, "utf16": true, "windows-refused": true, "windows-run-env": true, "windows-scratch": true, "workdir-unknown": true,
