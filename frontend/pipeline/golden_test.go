@@ -1,17 +1,13 @@
 package pipeline
 
 import (
-	"encoding/json"
-	"errors"
 	"flag"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/zlayer-dev/zlayer/frontend/yamlfile"
+	"github.com/zlayer-dev/zlayer/frontend/yamlfile/yamlfiletest"
 )
 
 var update = flag.Bool("update", false, "rewrite the expected plans and errors")
@@ -26,35 +22,16 @@ type goldenCase struct {
 
 func goldenCases(t testing.TB) []goldenCase {
 	t.Helper()
-	files, err := filepath.Glob("testdata/*/ZPipeline.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(files) < 20 {
-		t.Fatalf("found only %d cases", len(files))
-	}
 	var cases []goldenCase
-	for _, file := range files {
-		c := goldenCase{dir: filepath.Dir(file), file: file}
-		c.name = filepath.Base(c.dir)
-		if c.text, err = os.ReadFile(file); err != nil {
-			t.Fatal(err)
-		}
+	for _, dir := range yamlfiletest.Folders(t, "ZPipeline.yaml", 20) {
+		c := goldenCase{dir: dir, name: filepath.Base(dir), file: filepath.Join(dir, "ZPipeline.yaml")}
 		var opt struct {
 			Options
 			Env map[string]string
 		}
-		dt, err := os.ReadFile(filepath.Join(c.dir, "options.json"))
-		if err == nil {
-			err = json.Unmarshal(dt, &opt)
-		} else if errors.Is(err, os.ErrNotExist) {
-			err = nil
-		}
-		if err != nil {
-			t.Fatalf("%s: %v", c.name, err)
-		}
+		c.text = yamlfiletest.Read(t, c.file, &opt)
 		c.opt = opt.Options
-		c.opt.File = file
+		c.opt.File = c.file
 		c.opt.LookupEnv = func(name string) (string, bool) { v, ok := opt.Env[name]; return v, ok }
 		cases = append(cases, c)
 	}
@@ -94,25 +71,7 @@ func TestGolden(t *testing.T) {
 // golden compares with a file, which is absent where nothing is expected.
 func golden(t *testing.T, file, got string) {
 	t.Helper()
-	if *update {
-		var err error
-		if got == "" {
-			err = os.RemoveAll(file)
-		} else {
-			err = os.WriteFile(file, []byte(got), 0o644)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(file)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", filepath.Base(file), diff)
-	}
+	yamlfiletest.Golden(t, *update, file, got)
 }
 
 // checkPlaces checks that mistakes have places: in a file, with its text, or in an option.

@@ -2,18 +2,16 @@ package zimage
 
 import (
 	"bytes"
-	"encoding/json"
-	"errors"
 	"flag"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/zlayer-dev/zlayer/frontend/yamlfile"
+	"github.com/zlayer-dev/zlayer/frontend/yamlfile/yamlfiletest"
 	"github.com/zlayer-dev/zlayer/graph"
 )
 
@@ -30,29 +28,10 @@ type goldenCase struct {
 
 func goldenCases(t testing.TB) []goldenCase {
 	t.Helper()
-	files, err := filepath.Glob("testdata/*/ZImagefile")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(files) < 60 {
-		t.Fatalf("found only %d cases", len(files))
-	}
 	var cases []goldenCase
-	for _, file := range files {
-		c := goldenCase{dir: filepath.Dir(file)}
-		c.name = filepath.Base(c.dir)
-		if c.text, err = os.ReadFile(file); err != nil {
-			t.Fatal(err)
-		}
-		dt, err := os.ReadFile(filepath.Join(c.dir, "options.json"))
-		if err == nil {
-			err = json.Unmarshal(dt, &c.opt)
-		} else if errors.Is(err, os.ErrNotExist) {
-			err = nil
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
+	for _, dir := range yamlfiletest.Folders(t, "ZImagefile", 60) {
+		c := goldenCase{dir: dir, name: filepath.Base(dir)}
+		c.text = yamlfiletest.Read(t, filepath.Join(dir, "ZImagefile"), &c.opt)
 		cases = append(cases, c)
 	}
 	return cases
@@ -120,25 +99,7 @@ func (c *goldenCase) lower(t *testing.T, df *Dockerfile) {
 // golden compares with a file, which is absent where nothing is expected.
 func golden(t *testing.T, file, got string) {
 	t.Helper()
-	if *update {
-		var err error
-		if got == "" {
-			err = os.RemoveAll(file)
-		} else {
-			err = os.WriteFile(file, []byte(got), 0o644)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(file)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", filepath.Base(file), diff)
-	}
+	yamlfiletest.Golden(t, *update, file, got)
 }
 
 // checkErrors checks that every mistake has a place in the file, and that they are in its order.

@@ -1,4 +1,5 @@
-// Package yamlfiletest validates YAML documents against the schemas that yamlfile makes, for tests.
+// Package yamlfiletest is for tests of build files in YAML: golden files, and validation of documents
+// against the schemas that yamlfile makes.
 package yamlfiletest
 
 import (
