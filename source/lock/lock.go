@@ -23,6 +23,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/containerd/platforms"
@@ -233,12 +234,24 @@ func Read(path, shown string) (f *File, ok bool, err error) {
 	return f, err == nil, err
 }
 
+// writing is how long a lock file may take to be written; older unfinished files are
+// what killed processes left.
+const writing = time.Hour
+
 // Write replaces a lock file as a whole; one that has the same text already is left
-// alone.
+// alone. Unfinished files beside it that killed processes left are removed: they would
+// be part of build contexts.
 func (f *File) Write(path string) error {
 	text := f.Format()
 	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, text) {
 		return nil
+	}
+	beside, _ := os.ReadDir(filepath.Dir(path))
+	for _, e := range beside {
+		fi, err := e.Info()
+		if err == nil && strings.HasPrefix(e.Name(), "."+FileName+"-") && time.Since(fi.ModTime()) > writing {
+			_ = os.Remove(filepath.Join(filepath.Dir(path), e.Name()))
+		}
 	}
 	tmp, err := os.CreateTemp(filepath.Dir(path), "."+FileName+"-*")
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/zlayer-dev/zlayer/graph"
 )
@@ -95,6 +96,31 @@ func TestReadAndWrite(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), ".*")); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
+	}
+}
+
+// What a killed process has left unfinished goes when that cannot be at work any more.
+func TestWriteRemovesLeftovers(t *testing.T) {
+	dir := t.TempDir()
+	old, fresh, other := filepath.Join(dir, "."+FileName+"-1"), filepath.Join(dir, "."+FileName+"-2"), filepath.Join(dir, ".other-1")
+	for _, f := range []string{old, fresh, other} {
+		if err := os.WriteFile(f, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	long := time.Now().Add(-2 * writing)
+	for _, f := range []string{old, other} {
+		if err := os.Chtimes(f, long, long); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := (&File{}).Write(filepath.Join(dir, FileName)); err != nil {
+		t.Fatal(err)
+	}
+	for f, want := range map[string]bool{old: false, fresh: true, other: true} {
+		if _, err := os.Stat(f); (err == nil) != want {
+			t.Errorf("%s is there: %v, want %v", f, err == nil, want)
+		}
 	}
 }
 
