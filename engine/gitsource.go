@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/moby/buildkit/client/llb"
 	gwclient "github.com/moby/buildkit/frontend/gateway/client"
@@ -18,6 +19,9 @@ import (
 	"github.com/zlayer-dev/zlayer/source/gitrepo"
 	"github.com/zlayer-dev/zlayer/source/lock"
 )
+
+// gitPatience bounds how long a build waits to hear what a git reference stands for.
+const gitPatience = 15 * time.Second
 
 // gitAddress takes a git source apart: where the repository is, and the reference. It
 // is false for what is not looked up here: other sources, addresses with a password,

@@ -239,6 +239,7 @@ func (e *Engine) Lock(ctx context.Context, reqs []Request, o LockOptions) (*Lock
 	if err != nil {
 		return nil, err
 	}
+	r.git.Patience = 0
 	defer r.close()
 	for _, req := range reqs {
 		if err := l.add(ctx, r, req); err != nil {

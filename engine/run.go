@@ -78,6 +78,8 @@ func (e *Engine) newRunWith(req Request, spec []string) (*run, error) {
 	r.trees = r.openTrees()
 	if state := e.stateDir(); state != "" {
 		r.git.Dir = filepath.Join(state, "git")
+		// The daemon may reach what cannot be reached from here.
+		r.git.Patience = gitPatience
 	}
 	r.sources = newSources(req.NormalizeModes)
 	var err error

@@ -27,6 +27,9 @@ import (
 type Repos struct {
 	// Dir is where what is learnt is kept for later runs; empty is nowhere.
 	Dir string
+	// Patience is how long a repository may take to say what a reference stands for; 0
+	// is as long as it likes.
+	Patience time.Duration
 
 	mu    sync.Mutex
 	looks map[string]*look
@@ -38,9 +41,6 @@ type look struct {
 	commit string
 	err    error
 }
-
-// lookTimeout bounds how long a repository may take to say what a reference stands for.
-const lookTimeout = 30 * time.Second
 
 // ErrUnknown says that a reference has never been looked up on this machine.
 var ErrUnknown = errors.New("not looked up before")
@@ -81,7 +81,7 @@ func (r *Repos) Commit(ctx context.Context, address, name string) (string, error
 	}
 	r.mu.Unlock()
 	if asks {
-		l.commit, l.err = ask(ctx, address, name)
+		l.commit, l.err = r.ask(ctx, address, name)
 		if l.err == nil {
 			r.remember(id, l.commit)
 		}
@@ -177,9 +177,12 @@ func (r *Repos) remember(id, commit string) {
 }
 
 // ask asks a repository.
-func ask(ctx context.Context, address, name string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
-	defer cancel()
+func (r *Repos) ask(ctx context.Context, address, name string) (string, error) {
+	if r.Patience > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, r.Patience)
+		defer cancel()
+	}
 	id := strings.TrimSuffix(address+"#"+name, "#")
 	args := []string{"ls-remote", "--", address, cmp.Or(name, "HEAD")}
 	if name != "" {
