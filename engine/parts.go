@@ -198,7 +198,14 @@ func (j *job) lastFile() string {
 	}
 	h := graph.NewHasher("zlayer.target.v1")
 	h.String(j.contextDir)
-	h.String(filepath.Join(j.dirs["dockerfile"], j.attrs["filename"]))
+	switch file := filepath.Join(j.dirs["dockerfile"], j.attrs["filename"]); {
+	case !j.inMemory:
+		h.String(file)
+	case j.wasm != nil:
+		h.String("wasm") // by whatever command
+	default:
+		h.String(j.shownFile)
+	}
 	h.String(j.req.Target)
 	h.String(j.attrs["platform"])
 	return filepath.Join(dir, "last", h.Digest().Encoded()[:40]+".json")
@@ -229,6 +236,9 @@ func (j *job) rememberLast(k *keys) {
 
 // recordWithParts is the key of the record that has the parts: the first there is.
 func (j *job) recordWithParts(k *keys) digest.Digest {
+	if j.isWasmArtifact() {
+		return k.wasmKey()
+	}
 	for i := range j.outputs.wanted {
 		if key := j.outputs.wanted[i].key(k.base); key != "" {
 			return key

@@ -325,7 +325,7 @@ func (c *compiled) run(t *testing.T, other *engine.Engine) {
 	}
 	// The other daemon gets the tools, which are what takes long, and compiles by itself.
 	theirs := c.request(t)
-	theirs.BuildArgs, theirs.BuildContexts = c.toolImages(t, e), nil
+	theirs.BuildArgs, theirs.BuildContexts = c.tools(t, e)
 	if anew := build(t, other, theirs); anew.Digest != res.Digest {
 		t.Errorf("another daemon made %s, want %s", anew.Digest, res.Digest)
 	}
@@ -344,9 +344,9 @@ func (c *compiled) request(t *testing.T) engine.Request {
 	return req
 }
 
-// toolImages pushes the stages of a build that has been done which have the tools, and gives the
-// arguments by which another build takes them.
-func (c *compiled) toolImages(t *testing.T, e *engine.Engine) map[string]string {
+// tools writes the stages of a build that has been done which have the tools into layouts, and gives
+// the arguments and contexts by which another build takes them.
+func (c *compiled) tools(t *testing.T, e *engine.Engine) (args, contexts map[string]string) {
 	t.Helper()
 	req := c.request(t)
 	s := wasm.Settings{Target: wasm.Text{Value: c.options.Target}, World: wasm.Text{Value: c.options.World}}
@@ -355,18 +355,20 @@ func (c *compiled) toolImages(t *testing.T, e *engine.Engine) map[string]string 
 	if err != nil {
 		t.Fatal(err)
 	}
-	args := map[string]string{}
+	args, contexts = map[string]string{}, map[string]string{}
 	for arg, stage := range map[string]string{wasm.ImageArg: "toolchain", wasm.ToolsImageArg: "tools"} {
 		if !strings.Contains(string(b.Dockerfile), " AS "+stage+"\n") {
 			continue
 		}
-		args[arg] = labtest.Start(t).Addr() + "/wasm/" + c.name + "-" + stage + ":1"
+		args[arg] = c.name + "-" + stage
+		layout := t.TempDir()
+		contexts[args[arg]] = "oci-layout://" + layout
 		build(t, e, engine.Request{
 			Context: files{"Dockerfile": string(b.Dockerfile)}.dir(t), Target: stage, BuildArgs: c.args, BuildContexts: req.BuildContexts,
-			Outputs: []engine.Output{{Type: engine.OutputImage, Attrs: map[string]string{"name": args[arg], "push": "true", "compression": "uncompressed", "force-compression": "true"}}},
+			Outputs: []engine.Output{{Type: engine.OutputOCI, Dest: layout, Attrs: map[string]string{"tar": "false", "compression": "uncompressed", "force-compression": "true"}}},
 		})
 	}
-	return args
+	return args, contexts
 }
 
 // runComponent runs a command in an image that has jco, on the component /c.wasm, and gives what it

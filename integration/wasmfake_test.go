@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -24,13 +25,14 @@ const (
 )
 
 // fakeTools is a toolchain image whose compilers compile nothing: they write the binary $BINARY to
-// where they are told, after a look at how they are called, which $EXPECT has.
+// where they are told (a module that does nothing, without $BINARY), after a look at how they are
+// called, which $EXPECT has.
 func fakeTools(programs ...string) files {
 	script := `#!/bin/sh
 case "$1 $2" in "--print target-list") echo wasm32-wasip1; echo wasm32-wasip2; exit ;; "component --version") exit ;; esac
 name=${0##*/}
 [ -z "$EXPECT" ] || [ "$name $*" = "$EXPECT" ] || { echo "called as: $name $*" >&2; echo "expected:  $EXPECT" >&2; exit 3; }
-out=$FAKE_OUT
+out=$FAKE_OUT BINARY=${BINARY-'` + smallModule + `'}
 while [ $# -gt 0 ]; do [ "$1" = -o ] && out=$2; shift; done
 mkdir -p "${out%/*}" && printf "$BINARY" >"$out" && echo "$FAKE_SAYS"
 `
@@ -245,6 +247,60 @@ func TestWasmImage(t *testing.T) {
 	}
 	if req.Tags = nil; buildFiles(t, e, req)["module.wasm"] == "" {
 		t.Error("the image has no module.wasm")
+	}
+}
+
+// TestWasmRuntime: --runtime wasm is what zlayer wasm build does, and the memo knows either.
+func TestWasmRuntime(t *testing.T) {
+	labtest.Start(t)
+	e := openEngine(t)
+	req := fakeBuild(t, "docker.io/library/debian:bookworm-slim", fakeTools("clang"), files{"main.c": "int main() {}\n"})
+	req.Runtime, req.Tags = "wasm", []string{"wasm/runtime"}
+	res := build(t, e, req)
+	if res.Wasm == nil || res.Wasm.Info.Kind != wasm.Module {
+		t.Errorf("got %+v", res.Wasm)
+	}
+	other := req
+	other.Runtime, other.Wasm = "", &engine.WasmOptions{Language: "c"}
+	if again := build(t, e, other); again.Digest != res.Digest || again.Changed {
+		t.Errorf("as a WebAssembly build it is %s, changed %v, want %s and no change", again.Digest, again.Changed, res.Digest)
+	}
+	req.Runtime = "wasm-component" // which a module is not
+	if err := buildFails(t, e, req); !strings.Contains(err.Error(), "node:22-bookworm-slim") {
+		t.Errorf("as a component: %v, want that the tools for it are not here", err)
+	}
+}
+
+// TestWasmWhy: what has changed since a WebAssembly build is told as of any other.
+func TestWasmWhy(t *testing.T) {
+	labtest.Start(t)
+	e := openEngine(t)
+	req := fakeC(t, smallModule, "  features: [A=1]\n")
+	why := func() *engine.Why {
+		t.Helper()
+		w, err := e.Why(t.Context(), req, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return w
+	}
+	if _, err := e.Why(t.Context(), req, ""); !errors.Is(err, engine.ErrNoRecord) {
+		t.Errorf("before the first build: %v", err)
+	}
+	build(t, e, req)
+	if w := why(); !w.Same {
+		t.Errorf("after the build: %+v", w)
+	}
+	files{"main.c": "int main() { return 1; }\n"}.write(t, req.Context)
+	w := why()
+	var changes []string
+	for _, s := range w.Stages {
+		for _, c := range s.Changes {
+			changes = append(changes, fmt.Sprint(s.Name, " ", c.Kind, " ", c.Name))
+		}
+	}
+	if w.Same || !slices.Contains(changes, "build file-edited main.c") {
+		t.Errorf("after the edit: %q", changes)
 	}
 }
 

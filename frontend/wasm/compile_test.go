@@ -76,6 +76,7 @@ var compileCases = []struct {
 	},
 	{name: "assemblyscript", project: tree{"package.json": `{"devDependencies":{"assemblyscript":"*"}}`, "assembly/index.ts": ""}},
 	{name: "assemblyscript-config", project: tree{"asconfig.json": `{"entries":["a.ts"]}`}, settings: Settings{Optimize: true, OptLevel: text("O"), Target: text("preview2"), Features: []Text{text("simd")}}},
+	{name: "c-scanned", project: tree{"main.c": ""}, settings: Settings{Output: text("out/x.wasm")}, options: Options{Scan: true}},
 	{name: "c", project: tree{"main.c": "", "src/a.c": "", "src/deep/b.c": "", "include/a.h": ""}},
 	{name: "c-everything", project: tree{"src/main.c": ""}, settings: Settings{Optimize: true, OptLevel: text("O"), Features: []Text{text("X=1")}, Target: text("preview2")}},
 	{name: "zig", project: tree{"build.zig": ""}, settings: Settings{Optimize: true, OptLevel: text("O3"), Features: []Text{text("log=true")}}},
