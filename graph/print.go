@@ -6,7 +6,6 @@ import (
 	"io"
 	"strings"
 
-	"github.com/containerd/platforms"
 	digest "github.com/opencontainers/go-digest"
 )
 
@@ -21,27 +20,33 @@ import (
 //
 // Kinds of inputs are "base", "copy" and "mount"; a step that reads from outside is a
 // "fetch". The text is not meant to be parsed, see [JSON].
-func Fprint(w io.Writer, g *Graph) error {
+func Fprint(w io.Writer, g *Graph) error { return g.Picture().Text(w) }
+
+// Text writes the picture as [Fprint] writes a graph. What is known about a stage stands
+// after the rest of its line.
+func (p *Picture) Text(w io.Writer) error {
 	out := bufio.NewWriter(w)
-	labels, outputs := g.labels(), g.outputSet()
-	for _, s := range g.stages {
-		line := []string{s.Name, platforms.FormatAll(s.Platform)}
-		if p := s.Pos.String(); p != "" {
-			line = append(line, p)
+	labels, outputs := p.labels(), p.outputSet()
+	for i := range p.Stages {
+		s := &p.Stages[i]
+		line := []string{s.Name, s.Platform}
+		if pos := s.Pos.text(); pos != "" {
+			line = append(line, pos)
 		}
 		if outputs[s.ID] {
 			line = append(line, "output")
 		}
+		line = append(line, s.course()...)
 		fmt.Fprintf(out, "%s  %s\n", ShortID(s.ID), strings.Join(line, "  "))
 		for _, in := range s.Inputs {
-			detail(out, string(in.Kind), labels[in.Stage.ID], in.Pos.String())
+			detail(out, string(in.Kind), labels[in.ID], in.Pos.text())
 		}
 		for _, st := range s.Steps {
 			kind := "step"
 			if st.Source != nil {
 				kind = "fetch"
 			}
-			detail(out, kind, st.Pos.String(), oneLine(st.Name))
+			detail(out, kind, st.Pos.text(), oneLine(st.Name))
 		}
 	}
 	return out.Flush()
@@ -72,35 +77,4 @@ func ShortID(d digest.Digest) string {
 		hex = string(d)
 	}
 	return hex[:min(shortLen, len(hex))]
-}
-
-// labels gives each stage a text that no other stage of g has: its name, with the
-// platform where names meet, with the short ID where those meet too.
-func (g *Graph) labels() map[digest.Digest]string {
-	names, full := map[string]int{}, map[string]int{}
-	withPlatform := func(s *Stage) string { return s.Name + " " + platforms.FormatAll(s.Platform) }
-	for _, s := range g.stages {
-		names[s.Name]++
-		full[withPlatform(s)]++
-	}
-	labels := make(map[digest.Digest]string, len(g.stages))
-	for _, s := range g.stages {
-		switch label := withPlatform(s); {
-		case names[s.Name] == 1:
-			labels[s.ID] = s.Name
-		case full[label] == 1:
-			labels[s.ID] = label
-		default:
-			labels[s.ID] = label + " " + ShortID(s.ID)
-		}
-	}
-	return labels
-}
-
-func (g *Graph) outputSet() map[digest.Digest]bool {
-	set := make(map[digest.Digest]bool, len(g.outputs))
-	for _, o := range g.outputs {
-		set[o.ID] = true
-	}
-	return set
 }

@@ -87,7 +87,7 @@ func TestJSONIsWhole(t *testing.T) {
 	if err := JSON(&text, g); err != nil {
 		t.Fatal(err)
 	}
-	var got jsonGraph
+	var got Picture
 	if err := json.Unmarshal([]byte(text.String()), &got); err != nil {
 		t.Fatal(err)
 	}
