@@ -32,6 +32,9 @@ type BatchRequest struct {
 	Memo []string
 	// Events receives the course of all builds, each with the name of its build.
 	Events solver.Sink
+
+	// courseFile is where the course of the call is noted, see LastBuild.
+	courseFile string
 }
 
 // BatchBuild is one of several builds.
@@ -117,7 +120,7 @@ func (e *Engine) BuildAll(ctx context.Context, req BatchRequest) (*BatchResult, 
 		return nil, err
 	}
 	r.batch = true
-	b := &batch{run: r, req: req, byName: map[string]*member{}}
+	b := &batch{run: r, req: req, byName: map[string]*member{}, course: newCourse()}
 	err = b.build(ctx)
 	if cerr := errors.Join(b.close(), r.close()); err == nil && cerr != nil {
 		err = cerr
@@ -141,6 +144,7 @@ type batch struct {
 	aside  []*member
 	byName map[string]*member
 	result *BatchResult
+	course *course
 
 	mu sync.Mutex // held while Events is called
 }
@@ -196,6 +200,7 @@ func (b *batch) build(ctx context.Context) error {
 		b.record(pending)
 	}
 	err := b.failures(ctx)
+	b.noteCourse(err != nil)
 	if err == nil && b.req.PushAfterAll {
 		err = b.pushAll(ctx)
 	}

@@ -85,7 +85,7 @@ func (b *batch) prepareImage(i *member) error {
 		req.LockFile = b.req.LockFile
 	}
 	req.FailFast = req.FailFast || b.req.FailFast
-	req.Events = b.sink(i.Name)
+	req.Events = b.course.sink(b.sink(i.Name))
 	if b.req.PushAfterAll {
 		req = withoutPush(req)
 	}

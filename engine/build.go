@@ -55,11 +55,16 @@ func (e *Engine) Build(ctx context.Context, req Request) (*Result, error) {
 
 // build does one of the builds of a call.
 func (r *run) build(ctx context.Context, req Request) (*Result, error) {
+	c := newCourse()
+	req.Events = c.sink(req.Events)
 	j, err := r.prepare(req)
 	if err != nil {
 		return nil, err
 	}
 	res, err := j.recallOrBuild(ctx)
+	if res != nil && res.Graph != nil && (res.Changed || err != nil) {
+		c.write(j.lastBuildFile(), []*graph.Graph{res.Graph}, nil, err != nil)
+	}
 	if cerr := j.close(); err == nil && cerr != nil {
 		err = cerr
 	}
@@ -328,22 +333,29 @@ func (r *Result) descriptor() (ocispecs.Descriptor, error) {
 // Base images are resolved, nothing else is fetched; a daemon is asked only where the
 // build cannot be compiled without one. The graph is nil where an external frontend
 // would do the build.
-func (e *Engine) Plan(ctx context.Context, req Request) (*graph.Graph, error) {
+func (e *Engine) Plan(ctx context.Context, req Request) (g *graph.Graph, err error) {
+	err = e.withPlan(ctx, req, func(_ *job, _ *keys, planned *graph.Graph) { g = planned })
+	return g, err
+}
+
+// withPlan compiles what req asks for. The keys are nil where a daemon had to be asked.
+func (e *Engine) withPlan(ctx context.Context, req Request, f func(*job, *keys, *graph.Graph)) error {
 	r, err := e.newRun(req)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer r.close()
 	j, err := r.prepareCall(req)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer j.close()
 	if err := e.learnPlatform(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	if k, err := j.compileKeys(ctx); err == nil {
-		return k.graph, nil
+		f(j, k, k.graph)
+		return nil
 	}
 	var g *graph.Graph
 	err = j.gateway(ctx, func(ctx context.Context, gw gwclient.Client) (*gwclient.Result, error) {
@@ -351,7 +363,10 @@ func (e *Engine) Plan(ctx context.Context, req Request) (*graph.Graph, error) {
 		g, err = dockerfile.Compile(ctx, gw, newComposer(j, gw, nil).options())
 		return gwclient.NewResult(), err
 	})
-	return g, err
+	if err == nil {
+		f(j, nil, g)
+	}
+	return err
 }
 
 // gateway runs f as a build function without outputs.

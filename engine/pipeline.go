@@ -123,6 +123,7 @@ func (e *Engine) BuildPipeline(ctx context.Context, p *Pipeline, o PipelineOptio
 	if err != nil {
 		return nil, err
 	}
+	req.courseFile = e.lastPipelineFile(p)
 	return e.BuildAll(ctx, req)
 }
 

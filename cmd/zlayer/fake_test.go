@@ -161,11 +161,11 @@ func (f *fakeEngine) Lock(ctx context.Context, r []engine.Request, o engine.Lock
 	return f.Engine.Lock(ctx, r, o)
 }
 
-func (f *fakeEngine) Plan(ctx context.Context, r engine.Request) (*graph.Graph, error) {
+func (f *fakeEngine) Outlook(ctx context.Context, r engine.Request) (*graph.Picture, error) {
 	if err := f.note(r); err != nil {
 		return nil, err
 	}
-	return f.Engine.Plan(ctx, r)
+	return f.Engine.Outlook(ctx, r)
 }
 
 func (f *fakeEngine) Why(ctx context.Context, r engine.Request, against string) (*engine.Why, error) {
