@@ -172,7 +172,7 @@ func pipelineTable(res *engine.BatchResult, retries int) string {
 		pushed += len(i.Pushed)
 	}
 	if pushed > 0 {
-		parts = append(parts, fmt.Sprintf("%d names pushed", pushed))
+		parts = append(parts, number(pushed, "name", "names")+" pushed")
 	}
 	if retries > 0 {
 		parts = append(parts, progress.RetriesText(retries))
