@@ -125,18 +125,37 @@ func (j *job) setWasm() error {
 	if j.req.Target != "" {
 		return inputErrorf("a WebAssembly build has no stages to choose: drop target %s", j.req.Target)
 	}
-	out := ""
-	if f.Wasm.Output != nil {
-		out = f.Wasm.Output.Value
-	}
-	if o := j.req.Wasm; o != nil && o.Output != "" {
-		out = o.Output
-	}
-	if out != "" && filepath.IsLocal(filepath.FromSlash(out)) && j.contextDir != "" {
-		w.output = filepath.Join(j.contextDir, filepath.FromSlash(out))
+	if err := j.wasmOutputPath(w); err != nil {
+		return err
 	}
 	j.wasm = w
 	return nil
+}
+
+// wasmOutputPath finds out where the result goes besides its outputs.
+func (j *job) wasmOutputPath(w *wasmJob) error {
+	out, pos := "", w.file.Wasm.Pos
+	if o := w.file.Wasm.Output; o != nil {
+		out, pos = o.Value, o.Pos
+	}
+	given := j.req.Wasm != nil && j.req.Wasm.Output != ""
+	if given {
+		out = j.req.Wasm.Output
+	}
+	local := filepath.FromSlash(out)
+	switch {
+	case out == "" || j.contextDir == "":
+		return nil
+	case filepath.IsLocal(local):
+		w.output = filepath.Join(j.contextDir, local)
+		return nil
+	}
+	err := inputErrorf("output %s is outside of the build context: paths are relative to it", out)
+	if given {
+		return err
+	}
+	pos.File = cmp.Or(j.shownFile, pos.File)
+	return &graph.PosError{Pos: pos, Err: err, Source: w.file.Text}
 }
 
 // wasmPlatforms: a module is for no machine in particular.

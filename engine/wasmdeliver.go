@@ -192,7 +192,10 @@ func (d *wasmDelivery) store(s *store.Store, names []string, push bool) error {
 		if err != nil {
 			return err
 		}
-		if _, err := s.Push(d.ctx, n, o); err != nil {
+		if err := d.job.often(d.ctx, func() error {
+			_, err := s.Push(d.ctx, n, o)
+			return err
+		}); err != nil {
 			return err
 		}
 	}

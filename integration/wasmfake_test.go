@@ -2,6 +2,7 @@ package integration
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -160,6 +161,7 @@ func TestWasmMistakes(t *testing.T) {
 		{"attestation", "", func(r *engine.Request) {
 			r.Attests, r.Outputs = map[string]string{"provenance": ""}, []engine.Output{{Type: engine.OutputLocal, Dest: filepath.Join(t.TempDir(), "x.wasm")}}
 		}, "there is no place for attestations beside a file alone"},
+		{"output", "  oci: false\n  output: ../x.wasm\n", nil, "ZImagefile:4:11: output ../x.wasm is outside of the build context"},
 		{"push", "", func(r *engine.Request) { r.Push = true }, "nothing to push"},
 		{"annotation", "", func(r *engine.Request) { r.Annotations = map[string]string{"index:a": "b"} }, "has a manifest and nothing else"},
 	} {
@@ -301,6 +303,34 @@ func TestWasmWhy(t *testing.T) {
 	}
 	if w.Same || !slices.Contains(changes, "build file-edited main.c") {
 		t.Errorf("after the edit: %q", changes)
+	}
+}
+
+// TestWasmCancel: a build that is given up leaves nothing.
+func TestWasmCancel(t *testing.T) {
+	labtest.Start(t)
+	e := openEngine(t)
+	req := fakeC(t, smallModule, "  output: out/x.wasm\n  pre_build: [\"echo ready; sleep 600\"]\n")
+	req.Tags = []string{"wasm/cancel"}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	req.Events = func(ev solver.Event) {
+		if ev.Kind == solver.Output && strings.Contains(string(ev.Log.Data), "ready") {
+			cancel()
+		}
+	}
+	if _, err := e.Build(ctx, req); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	s, err := e.Store()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Resolve(t.Context(), req.Tags[0]); err == nil {
+		t.Error("the store has it")
+	}
+	if _, err := os.Stat(filepath.Join(req.Context, "out")); err == nil {
+		t.Error("the file was written")
 	}
 }
 

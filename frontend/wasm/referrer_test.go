@@ -68,3 +68,21 @@ func TestAttestKeeps(t *testing.T) {
 		}
 	}
 }
+
+// FuzzStatement: what is taken for a statement comes out as one, and settles at once.
+func FuzzStatement(f *testing.F) {
+	f.Add([]byte(provenance("run", strings.Repeat("b", 20), strings.Repeat("a", 20))))
+	f.Add([]byte(`{"predicateType":"https://slsa.dev/provenance/v0.2","predicate":{"metadata":{"buildInvocationID":"x"},"locals":[1,{"name":2}]}}`))
+	f.Add([]byte(`{"predicateType":"x","predicate":null}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		d := digest.FromString("x")
+		once, err := Statement("a.wasm", d, text)
+		if err != nil {
+			return
+		}
+		twice, err := Statement("a.wasm", d, once)
+		if err != nil || !bytes.Equal(once, twice) {
+			t.Errorf("%s\nbecomes %s, %v", once, twice, err)
+		}
+	})
+}
