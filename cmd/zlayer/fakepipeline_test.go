@@ -16,13 +16,15 @@ import (
 
 // BuildPipeline ends the images bottom <- middle <- top and other as integration tests
 // (TestEnginePipelineFailures and those after it) have found that they end.
-func (f *fakeEngine) BuildPipeline(ctx context.Context, _ *engine.Pipeline, o engine.PipelineOptions) (*engine.BatchResult, error) {
+func (f *fakeEngine) BuildPipeline(ctx context.Context, p *engine.Pipeline, o engine.PipelineOptions) (*engine.BatchResult, error) {
 	failure := fakeStageError(2, `process "/bin/sh -c false" did not complete successfully: exit code: 1`)
 	push := errors.New("other: pushing r.example/other: 403 Forbidden: log in with docker login r.example")
 	gone := errors.New("talking to the BuildKit daemon: error reading from server: EOF")
 	end := func(states string, err error) (*engine.BatchResult, error) { return fakeBatch(states, err), err }
 	switch os.Getenv("ENGINE") {
 	case "":
+		return f.Engine.BuildPipeline(ctx, p, o)
+	case "good":
 		return end("bottom unchanged, middle restored, top built, other built", nil)
 	case "root":
 		return end("bottom failed, middle skipped bottom, top skipped bottom, other built", failure)
