@@ -191,12 +191,12 @@ type last struct {
 // lastFile remembers the last build of what the request asks for: the same file,
 // target and platforms, whatever else has changed.
 func (j *job) lastFile() string {
-	dir := j.engine.stateDir()
-	if dir == "" || j.contextDir == "" {
+	dir, where := j.engine.stateDir(), cmp.Or(j.contextDir, j.attrs["context"])
+	if dir == "" || where == "" {
 		return ""
 	}
 	h := graph.NewHasher("zlayer.target.v1")
-	h.String(j.contextDir)
+	h.String(where)
 	switch file := filepath.Join(j.dirs["dockerfile"], j.attrs["filename"]); {
 	case !j.inMemory:
 		h.String(file)

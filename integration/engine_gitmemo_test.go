@@ -67,6 +67,10 @@ func TestEngineMemoGit(t *testing.T) {
 		t.Fatal("nothing was committed")
 	}
 	for what, req := range reqs {
+		w, err := m.bare().Why(t.Context(), req, "")
+		if err != nil || w.Same || len(w.Stages[0].Changes) == 0 || w.Stages[0].Changes[0].Kind != engine.ChangeSource {
+			t.Errorf("%s: why says %+v, %v", what, w, err)
+		}
 		m.mustBuild(req)
 		m.again(req)
 		if what == "below" {
