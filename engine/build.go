@@ -194,7 +194,7 @@ func (j *job) solve(ctx context.Context, c *client.Client, touched func()) (*Res
 			tracker.Status(s)
 		}
 	}()
-	resp, err := c.Build(ctx, j.solveOpt(g == nil), product, run, status)
+	resp, err := onDaemon(ctx, c, j.solveOpt(g == nil), run, status)
 	<-done
 	tracker.Close()
 	counts := tracker.Counts()
@@ -378,7 +378,7 @@ func (j *job) gateway(ctx context.Context, f gwclient.BuildFunc) error {
 			touched()
 		}
 		var buildErr error
-		_, err := c.Build(ctx, j.solveOpt(true), product, func(ctx context.Context, gw gwclient.Client) (*gwclient.Result, error) {
+		_, err := onDaemon(ctx, c, j.solveOpt(true), func(ctx context.Context, gw gwclient.Client) (*gwclient.Result, error) {
 			r, err := f(ctx, j.client(gw))
 			buildErr = err
 			return r, err

@@ -213,7 +213,7 @@ func (c Config) registries() map[string]resolverconfig.RegistryConfig {
 
 // withClient calls f with a client of the daemon. A daemon that went away before
 // f had any effect is asked for again: one that leaves when idle must not fail
-// whoever comes at that moment.
+// whoever comes at that moment. One that is too busy to begin is asked again a bit later.
 func (e *Engine) withClient(ctx context.Context, f func(c *client.Client, touched func()) error) error {
 	const tries = 3
 	for i := 1; ; i++ {
@@ -223,14 +223,18 @@ func (e *Engine) withClient(ctx context.Context, f func(c *client.Client, touche
 		}
 		var effect onceFlag
 		err = f(conn.Client, effect.set)
-		if err == nil || i == tries || effect.isSet() || ctx.Err() != nil || !daemon.Unavailable(err) {
+		if err == nil || i == tries || ctx.Err() != nil || !askAgain(err, effect.isSet()) {
 			return err
 		}
-		e.drop(conn)
+		pause := time.Second
+		if daemon.Unavailable(err) {
+			e.drop(conn)
+			pause = 20 * time.Millisecond
+		}
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-time.After(time.Duration(i) * 20 * time.Millisecond):
+		case <-time.After(time.Duration(i) * pause):
 		}
 	}
 }
