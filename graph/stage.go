@@ -184,8 +184,9 @@ func (s *Stage) Terminal() bool { return s.Head == "" }
 func (s *Stage) own() {
 	list := s.walk()
 	readers := s.readerPos(list)
+	theirs := s.ofInputs(list)
 	for _, o := range list {
-		if s.inputsHave(o.digest) {
+		if theirs[o.digest] {
 			continue
 		}
 		st := Step{
@@ -230,19 +231,26 @@ func (s *Stage) walk() []op {
 	return list
 }
 
-// inputsHave reports whether an operation is part of what s reads. Stages whose head
-// stands before the operation are passed over with all that they read, which makes
-// the answer for an operation of the stage's own a short one.
-func (s *Stage) inputsHave(d digest.Digest) bool {
+// ofInputs says which of the operations of list, those of near in order, are part of what
+// s reads. Stages whose head stands before all that are left to ask about are passed
+// over with all that they read, which makes the answer a short one: what is a stage's own
+// stands after most of what it reads.
+func (s *Stage) ofInputs(list []op) map[digest.Digest]bool {
+	theirs := map[digest.Digest]bool{}
+	first := 0 // the first of list that is not known to be theirs
 	var seen map[*Stage]bool
 	todo := s.inputs
 	for len(todo) > 0 {
 		in := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
-		if in.near[d] {
-			return true
+		in.share(list, s.near, theirs)
+		for first < len(list) && theirs[list[first].digest] {
+			first++
 		}
-		if len(in.inputs) == 0 || seen[in] || s.Ops.before(in.Head, d) {
+		if first == len(list) {
+			break
+		}
+		if len(in.inputs) == 0 || seen[in] || s.Ops.before(in.Head, list[first].digest) {
 			continue
 		}
 		if seen == nil {
@@ -252,7 +260,24 @@ func (s *Stage) inputsHave(d digest.Digest) bool {
 		seen[in] = true
 		todo = append(todo, in.inputs...)
 	}
-	return false
+	return theirs
+}
+
+// share adds the operations near s that are among those of list, the keys of set.
+func (s *Stage) share(list []op, set, shared map[digest.Digest]bool) {
+	if len(list) < len(s.near) {
+		for _, o := range list {
+			if s.near[o.digest] {
+				shared[o.digest] = true
+			}
+		}
+		return
+	}
+	for d := range s.near {
+		if set[d] {
+			shared[d] = true
+		}
+	}
 }
 
 // readerPos gives for operations without a place the place of the first one that

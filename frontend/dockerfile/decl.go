@@ -82,8 +82,10 @@ func parseFile(text []byte, args map[string]string, env *llb.EnvList) (*file, er
 	for i, st := range stages {
 		d := &decl{index: i, name: st.Name, named: st.Name != "", unique: true, stage: st}
 		base := expand(lex, st.BaseName, env)
-		if p, err := platforms.Parse(expand(lex, st.Platform, env)); err == nil && st.Platform != "" {
-			d.platform = &p
+		if st.Platform != "" {
+			if p, err := platforms.Parse(expand(lex, st.Platform, env)); err == nil {
+				d.platform = &p
+			}
 		}
 		// FROM sees the stages before it, by exact name; COPY and RUN see all.
 		if b := byName[base]; b != nil {
