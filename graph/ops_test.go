@@ -2,11 +2,14 @@ package graph
 
 import (
 	"fmt"
+	"maps"
+	"math/rand/v2"
 	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/moby/buildkit/client/llb"
+	digest "github.com/opencontainers/go-digest"
 	"google.golang.org/protobuf/testing/protocmp"
 )
 
@@ -60,5 +63,61 @@ func TestStagesOfSharedOps(t *testing.T) {
 	}
 	if _, err := NewStage(Spec{Name: "x", Platform: amd64, Ops: ops, Result: Result{Digest: "sha256:00"}}); err == nil {
 		t.Error("a stage was made of an operation that is not there")
+	}
+}
+
+// What belongs to a stage is what none of those that it reads has, however the two share
+// operations.
+func TestStepsAreNobodyElses(t *testing.T) {
+	for seed := range uint64(60) {
+		rnd := rand.New(rand.NewPCG(seed, 1))
+		images := []llb.State{llb.Image("a"), llb.Image("b"), llb.Image("c").File(llb.Mkdir("/shared", 0o755))}
+		var states []llb.State
+		var reads [][]int
+		for i := range 12 {
+			st, read := images[rnd.IntN(len(images))], []int(nil)
+			if i > 0 && rnd.IntN(2) == 0 {
+				n := rnd.IntN(i)
+				st, read = states[n], append(read, n)
+			}
+			for range rnd.IntN(4) {
+				if from := rnd.IntN(i + 1); from < i {
+					st, read = st.File(llb.Copy(states[from], "/a", "/b")), append(read, from)
+				} else {
+					st = st.File(llb.Copy(images[rnd.IntN(len(images))], "/a", "/c"))
+				}
+			}
+			states, reads = append(states, st.Run(llb.Shlexf("step %d", rnd.IntN(8))).Root()), append(reads, read)
+		}
+		ops, _, err := NewOps(spec(t, "all", llb.Merge(states)).Definition, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var stages []*Stage
+		below := make([]map[*Stage]bool, len(states))
+		for i, st := range states {
+			s := spec(t, fmt.Sprint(i), st)
+			alone := newStage(t, s)
+			s.Definition, s.Ops, s.Result = nil, ops, Result{Digest: alone.Head, Index: alone.headIndex}
+			below[i] = map[*Stage]bool{}
+			for _, n := range reads[i] {
+				s.Inputs = append(s.Inputs, Input{Stage: stages[n], Kind: InputCopy})
+				below[i][stages[n]] = true
+				maps.Copy(below[i], below[n])
+			}
+			stages = append(stages, newStage(t, s))
+			var want, got []digest.Digest
+			for _, o := range stages[i].walk() {
+				if !slices.ContainsFunc(slices.Collect(maps.Keys(below[i])), func(in *Stage) bool { return in.near[o.digest] }) {
+					want = append(want, o.digest)
+				}
+			}
+			for _, st := range stages[i].Steps {
+				got = append(got, st.Digest)
+			}
+			if !slices.Equal(got, want) {
+				t.Fatalf("seed %d, stage %d: got steps %v, want %v", seed, i, got, want)
+			}
+		}
 	}
 }
