@@ -94,14 +94,22 @@ func (g *Graph) Picture() *Picture {
 }
 
 // MarkCritical marks the critical path: what ended last, of its inputs the one that ended
-// last, and so on.
+// last, and so on. It begins with a stage that none reads which was worked on: the end of
+// an input may be heard of after that of its reader.
 func (p *Picture) MarkCritical() {
-	byID := map[digest.Digest]*PictureStage{}
-	var last *PictureStage
+	byID, read := map[digest.Digest]*PictureStage{}, map[digest.Digest]bool{}
 	for i := range p.Stages {
 		s := &p.Stages[i]
 		byID[s.ID], s.Critical = s, false
-		last = later(last, s)
+		for _, in := range s.Inputs {
+			read[in.ID] = read[in.ID] || s.Took > 0
+		}
+	}
+	var last *PictureStage
+	for i := range p.Stages {
+		if s := &p.Stages[i]; !read[s.ID] {
+			last = later(last, s)
+		}
 	}
 	for last != nil {
 		last.Critical = true

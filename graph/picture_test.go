@@ -48,3 +48,32 @@ func TestPictureGolden(t *testing.T) {
 		}
 	}
 }
+
+// The end of an input is heard of after that of the stage that reads it, and a stage is begun that then
+// was not worked on.
+func TestCriticalPathOfLateNews(t *testing.T) {
+	p := sample(t).Picture()
+	for i := range p.Stages {
+		p.Stages[i].Started, p.Stages[i].Took = time.Duration(i)*time.Second, time.Second
+	}
+	reader := len(p.Stages) - 1
+	in := p.Stages[reader].Inputs[0].ID
+	for i := range p.Stages {
+		if p.Stages[i].ID == in {
+			p.Stages[i].Took = time.Minute
+		}
+	}
+	p.MarkCritical()
+	for _, s := range p.Stages {
+		if want := s.ID == p.Stages[reader].ID || s.ID == in; want && !s.Critical {
+			t.Errorf("stage %s is not critical", s.Name)
+		}
+	}
+	p.Stages[reader].Took = 0
+	p.MarkCritical()
+	for _, s := range p.Stages {
+		if s.ID == p.Stages[reader].ID && s.Critical || s.ID == in && !s.Critical {
+			t.Errorf("without its reader: stage %s is critical: %v", s.Name, s.Critical)
+		}
+	}
+}
