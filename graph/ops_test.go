@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/moby/buildkit/client/llb"
+	"github.com/moby/buildkit/solver/pb"
 	digest "github.com/opencontainers/go-digest"
 	"google.golang.org/protobuf/testing/protocmp"
 )
@@ -119,5 +120,32 @@ func TestStepsAreNobodyElses(t *testing.T) {
 				t.Fatalf("seed %d, stage %d: got steps %v, want %v", seed, i, got, want)
 			}
 		}
+	}
+}
+
+// What builds on a stage has the very operations of the stage, with their names and places.
+func TestStateIsTheStage(t *testing.T) {
+	src := llb.NewSourceMap(nil, "Dockerfile", "", []byte("1\n2\n3\n"))
+	image := llb.Image("base", at(src, 1, 1))
+	both := image.Run(llb.Shlex("one"), at(src, 2, 2), llb.WithCustomName("the first"))
+	mounted := both.AddMount("/second", llb.Image("other"))
+	s := newStage(t, spec(t, "stage", mounted.File(llb.Copy(both.Root(), "/a", "/a"), at(src, 3, 3))))
+	for _, st := range []*Stage{s, newStage(t, spec(t, "second result", mounted))} {
+		def, err := st.State().Marshal(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, want := def.ToPB(), st.Definition()
+		for _, d := range []*pb.Definition{got, want} {
+			end := string(digest.FromBytes(d.Def[len(d.Def)-1]))
+			delete(d.Metadata, end) // says what the marshalling was told
+		}
+		if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
+			t.Errorf("%s (-stage +state):\n%s", st.Name, diff)
+		}
+	}
+	empty := newStage(t, spec(t, "empty", llb.Scratch()))
+	if out := empty.State().Output(); out != nil && out.Vertex(t.Context(), &llb.Constraints{}) != nil {
+		t.Error("the state of an empty stage has an operation")
 	}
 }

@@ -60,7 +60,7 @@ func sourceMaps(src *pb.Source) []*llb.SourceMap {
 	out := make([]*llb.SourceMap, len(src.GetInfos()))
 	for i, info := range src.GetInfos() {
 		out[i] = llb.NewSourceMap(nil, info.Filename, info.Language, info.Data)
-		if info.Definition != nil {
+		if len(info.Definition.GetDef()) > 0 {
 			out[i].Definition = &llb.Definition{}
 			out[i].Definition.FromPB(info.Definition)
 		}
