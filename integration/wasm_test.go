@@ -365,7 +365,7 @@ func (c *compiled) tools(t *testing.T, e *engine.Engine) (args, contexts map[str
 		contexts[args[arg]] = "oci-layout://" + layout
 		build(t, e, engine.Request{
 			Context: files{"Dockerfile": string(b.Dockerfile)}.dir(t), Target: stage, BuildArgs: c.args, BuildContexts: req.BuildContexts,
-			Outputs: []engine.Output{{Type: engine.OutputOCI, Dest: layout, Attrs: map[string]string{"tar": "false", "compression": "uncompressed", "force-compression": "true"}}},
+			Outputs: []engine.Output{{Type: engine.OutputOCI, Dest: layout, Attrs: map[string]string{"tar": "false", "compression": "uncompressed"}}},
 		})
 	}
 	return args, contexts

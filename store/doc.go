@@ -5,7 +5,7 @@
 // # On disk
 //
 //	oci-layout                 the layout's version, written once
-//	index.json                 one entry a name; replaced as a whole, never edited
+//	index.json                 one entry a name, and one a referrer; replaced as a whole, never edited
 //	blobs/<algorithm>/<hex>    manifests, configs, layers; never changed once there
 //	.zlayer/index.lock         held while index.json is replaced
 //	.zlayer/blobs.lock         shared: a blob is put or relied upon; exclusive: gc
