@@ -2,6 +2,7 @@ package integration
 
 import (
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	"github.com/zlayer-dev/zlayer/engine"
@@ -9,12 +10,18 @@ import (
 	"github.com/zlayer-dev/zlayer/integration/lab/labtest"
 )
 
-// BenchmarkFleetUnchanged has a pipeline of a hundred images find out that there is
+// BenchmarkFleetUnchanged has a pipeline of some hundred images find out that there is
 // nothing to do.
 func BenchmarkFleetUnchanged(b *testing.B) {
+	for _, images := range []int{100, 300} {
+		b.Run(strconv.Itoa(images), func(b *testing.B) { benchmarkUnchanged(b, images) })
+	}
+}
+
+func benchmarkUnchanged(b *testing.B, images int) {
 	e := openFreshEngine(b)
 	l := labtest.Start(b)
-	f, err := fleet.Write(b.TempDir(), fleet.Config{Images: 100, Registry: l.Addr() + "/fleet"})
+	f, err := fleet.Write(b.TempDir(), fleet.Config{Images: images, Registry: l.Addr() + "/fleet"})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -27,7 +34,7 @@ func BenchmarkFleetUnchanged(b *testing.B) {
 	}
 	for b.Loop() {
 		res, err := e.BuildPipeline(b.Context(), p, engine.PipelineOptions{})
-		if err != nil || res.Count(engine.BatchUnchanged) != 100 {
+		if err != nil || res.Count(engine.BatchUnchanged) != images {
 			b.Fatalf("got %v, %v", res, err)
 		}
 	}
