@@ -189,11 +189,23 @@ func greet(ctx context.Context, socket string, s slot, stop string) (*Conn, erro
 	return nil, fmt.Errorf("connecting to the daemon: %w", err)
 }
 
+// goneAfter is how long a daemon may take to see that a client has gone: one that has
+// just been left says that it is busy.
+const goneAfter = 300 * time.Millisecond
+
 // dismiss asks the shared daemon to leave if nobody uses it, and waits until
 // it has. errBusy and errLocked mean that somebody stays.
 func (d *dialer) dismiss(ctx context.Context) error {
 	s := slot{state: d.state, name: mainSlot}
 	c, err := greet(ctx, s.socket(), s, stopIfIdle)
+	for end := time.Now().Add(goneAfter); errors.Is(err, errBusy) && time.Now().Before(end); {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(goneAfter / 10):
+		}
+		c, err = greet(ctx, s.socket(), s, stopIfIdle)
+	}
 	if errors.Is(err, errNoDaemon) {
 		return d.awaitLeave(ctx, s)
 	}
