@@ -15,6 +15,7 @@ import (
 	fstypes "github.com/tonistiigi/fsutil/types"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/zlayer-dev/zlayer/frontend"
 	"github.com/zlayer-dev/zlayer/graph"
 	"github.com/zlayer-dev/zlayer/source/gitrepo"
 	"github.com/zlayer-dev/zlayer/source/lock"
@@ -27,11 +28,10 @@ const gitPatience = 15 * time.Second
 // is false for what is not looked up here: other sources, addresses with a password,
 // and those that keep the directory .git, in which there is more than a commit.
 func gitAddress(src graph.Source) (address, name string, ok bool) {
-	kind, ref := lockable(src)
-	if kind != lock.Git || src.Attrs[pb.AttrKeepGitDir] != "" {
+	if kind, _ := lockable(src); kind != lock.Git || src.Attrs[pb.AttrKeepGitDir] != "" {
 		return "", "", false
 	}
-	address, name, _ = strings.Cut(ref, "#")
+	address, name = repoOf(src)
 	return address, name, !gitrepo.HasPassword(address)
 }
 
@@ -211,11 +211,7 @@ func (r *gitRef) ReadFile(ctx context.Context, req gwclient.ReadRequest) ([]byte
 	if err != nil {
 		return nil, r.missing(err)
 	}
-	if at := req.Range; at != nil {
-		from := min(max(at.Offset, 0), len(text))
-		text = text[from : from+min(max(at.Length, 0), len(text)-from)]
-	}
-	return text, nil
+	return frontend.Cut(text, req.Range), nil
 }
 
 // StatFile implements gwclient.Reference.

@@ -17,7 +17,6 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/zlayer-dev/zlayer/frontend"
-	"github.com/zlayer-dev/zlayer/graph"
 	"github.com/zlayer-dev/zlayer/source"
 )
 
@@ -384,11 +383,4 @@ func platformOf(s string) (*ocispecs.Platform, error) {
 		return nil, err
 	}
 	return &p, nil
-}
-
-// traceKeyOf hashes what a request says, see [job.traceKey].
-func traceKeyOf(parts map[string]string) digest.Digest {
-	h := graph.NewHasher("zlayer.trace.v1")
-	h.Map(parts)
-	return h.Digest()
 }

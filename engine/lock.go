@@ -114,11 +114,7 @@ func lockable(src graph.Source) (kind lock.Kind, ref string) {
 		if graph.Pinned(src) {
 			return "", ""
 		}
-		repo, frag, _ := strings.Cut(src.Ref, "#")
-		name, _, _ := strings.Cut(frag, ":")
-		if url := src.Attrs[pb.AttrFullRemoteURL]; url != "" {
-			repo = url
-		}
+		repo, name := repoOf(src)
 		return lock.Git, repo + "#" + name
 	case "http", "https":
 		if graph.Pinned(src) {

@@ -179,7 +179,9 @@ func (j *job) newTraceKey() digest.Digest {
 			return "" // two requests may look alike
 		}
 	}
-	return traceKeyOf(parts)
+	h := graph.NewHasher("zlayer.trace.v1")
+	h.Map(parts)
+	return h.Digest()
 }
 
 // plainRequest is the request without what has no bearing on its compilation and cannot
@@ -219,18 +221,18 @@ func (j *job) recompile(ctx context.Context) *keys {
 // unchanged reports whether all questions have the answers that they had.
 func (r *run) unchanged(ctx context.Context, list []answered) bool {
 	// Registries are far: what is asked of them is asked at once.
-	near := slices.IndexFunc(list, func(a answered) bool { return a.Kind == askImage || a.Kind == askShort || a.Kind == askScanner })
-	if near < 0 {
-		near = len(list)
+	far := slices.IndexFunc(list, func(a answered) bool { return a.Kind == askImage || a.Kind == askShort || a.Kind == askScanner })
+	if far < 0 {
+		far = len(list)
 	}
-	for _, a := range list[:near] {
+	for _, a := range list[:far] {
 		if r.asker.answer(ctx, a.question) != a.Answer {
 			return false
 		}
 	}
-	same := make([]bool, len(list)-near)
+	same := make([]bool, len(list)-far)
 	var eg errgroup.Group
-	for n, a := range list[near:] {
+	for n, a := range list[far:] {
 		eg.Go(func() error {
 			same[n] = r.asker.answer(ctx, a.question) == a.Answer
 			return nil

@@ -116,7 +116,7 @@ func (d dirRef) Evaluate(context.Context) error { return nil }
 // ReadFile implements gwclient.Reference.
 func (d dirRef) ReadFile(ctx context.Context, req gwclient.ReadRequest) ([]byte, error) {
 	if text, ok := d.text(req.Filename); ok {
-		return cut(text, req.Range), nil
+		return Cut(text, req.Range), nil
 	}
 	text, err := d.read(ctx, req)
 	if req.Range != nil && err == nil && (req.Range.Offset != 0 || len(text) >= req.Range.Length) {
@@ -142,7 +142,7 @@ func (d dirRef) read(ctx context.Context, req gwclient.ReadRequest) ([]byte, err
 	}
 	if d.replace != nil {
 		if text, ok, err := d.replace(ctx, d.dir, req.Filename); ok || err != nil {
-			return cut(text, req.Range), err
+			return Cut(text, req.Range), err
 		}
 	}
 	file, err := os.Open(p)
@@ -158,8 +158,8 @@ func (d dirRef) read(ctx context.Context, req gwclient.ReadRequest) ([]byte, err
 	return dt, renamed(err, req.Filename)
 }
 
-// cut is the part of a text that was asked for.
-func cut(text []byte, r *gwclient.FileRange) []byte {
+// Cut is the part of a text that was asked for; a nil range is all of it.
+func Cut(text []byte, r *gwclient.FileRange) []byte {
 	if r == nil {
 		return text
 	}
