@@ -18,22 +18,24 @@ const module = "github.com/zlayer-dev/zlayer"
 // layers it may import. A package that lies in none fails the test: it has to be given a place first.
 // DESIGN.md has the picture.
 var layers = map[string][]string{
-	"graph":  nil,
-	"source": {"graph"},
-	"store":  {"graph"},
+	"internal/lazyregexp": nil,
 
-	"solver":      {"solver/memo", "graph"},
+	"graph":  nil,
+	"source": {"graph", "internal/lazyregexp"},
+	"store":  {"graph", "internal/lazyregexp"},
+
+	"solver":      {"solver/memo", "graph", "internal/lazyregexp"},
 	"solver/memo": {"graph"},
 
-	"frontend":            {"source", "graph"},
+	"frontend":            {"source", "graph", "internal/lazyregexp"},
 	"frontend/dockerfile": {"frontend", "source", "graph"},
-	"frontend/zimage":     {"frontend", "source", "graph"},
-	"frontend/runtimes":   {"frontend", "graph"},
-	"frontend/wasm":       {"frontend", "source", "graph"},
-	"frontend/pipeline":   {"frontend", "source", "graph"},
+	"frontend/zimage":     {"frontend", "source", "graph", "internal/lazyregexp"},
+	"frontend/runtimes":   {"frontend", "graph", "internal/lazyregexp"},
+	"frontend/wasm":       {"frontend", "source", "graph", "internal/lazyregexp"},
+	"frontend/pipeline":   {"frontend", "source", "graph", "internal/lazyregexp"},
 
-	"dag":           {"frontend", "graph"},
-	"engine":        {"engine/daemon", "dag", "frontend", "frontend/dockerfile", "frontend/zimage", "frontend/runtimes", "frontend/wasm", "frontend/pipeline", "solver", "solver/memo", "store", "source", "graph"},
+	"dag":           {"frontend", "graph", "internal/lazyregexp"},
+	"engine":        {"engine/daemon", "dag", "frontend", "frontend/dockerfile", "frontend/zimage", "frontend/runtimes", "frontend/wasm", "frontend/pipeline", "solver", "solver/memo", "store", "source", "graph", "internal/lazyregexp"},
 	"engine/daemon": {"graph"},
 	"cmd":           {"engine", "engine/daemon", "solver", "store", "graph"},
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -14,6 +13,8 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/dfgitutil"
 	"github.com/moby/patternmatcher"
 	"github.com/moby/patternmatcher/ignorefile"
+
+	"github.com/zlayer-dev/zlayer/internal/lazyregexp"
 )
 
 func mistake(format string, args ...any) error { return fmt.Errorf(format, args...) }
@@ -59,7 +60,7 @@ func checkPatterns(t Tree) error {
 }
 
 // commitOrName is what a Ref of a repository may be.
-var commitOrName = regexp.MustCompile(`^[^\s:#?~^\\]+$`)
+var commitOrName = lazyregexp.New(`^[^\s:#?~^\\]+$`)
 
 func (r Repo) check() error {
 	if r.URL == "" {
@@ -68,7 +69,7 @@ func (r Repo) check() error {
 	if strings.ContainsAny(r.URL, "#?") {
 		return mistake("repository %q: put what follows # or ? into the other fields", r.URL)
 	}
-	if r.Ref != "" && !commitOrName.MatchString(r.Ref) {
+	if r.Ref != "" && !commitOrName().MatchString(r.Ref) {
 		return mistake("git reference %q is no branch, tag or commit", r.Ref)
 	}
 	if err := checkText("subdirectory", r.Subdir, false); err != nil {
@@ -233,7 +234,7 @@ func (u userStep) check() error {
 }
 
 // port is what Expose takes.
-var port = regexp.MustCompile(`^[0-9]+(-[0-9]+)?(/(tcp|udp|sctp))?$`)
+var port = lazyregexp.New(`^[0-9]+(-[0-9]+)?(/(tcp|udp|sctp))?$`)
 
 func (c Config) check() error {
 	var errs []error
@@ -244,7 +245,7 @@ func (c Config) check() error {
 		errs = append(errs, checkText("label", k, false), checkText("label", v, true))
 	}
 	for _, p := range c.Expose {
-		if !port.MatchString(p) {
+		if !port().MatchString(p) {
 			errs = append(errs, mistake("port %q is not of the form 80, 80/udp or 80-90", p))
 		}
 	}

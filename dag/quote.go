@@ -3,8 +3,9 @@ package dag
 import (
 	"bytes"
 	"encoding/json"
-	"regexp"
 	"strings"
+
+	"github.com/zlayer-dev/zlayer/internal/lazyregexp"
 )
 
 // newlineArg is the build argument that holds a line feed, which no instruction of one
@@ -15,11 +16,11 @@ const (
 )
 
 // plainWord is what needs no quotes anywhere in an instruction.
-var plainWord = regexp.MustCompile(`^[A-Za-z0-9_./:@%+,*?~][A-Za-z0-9_./:@%+,=*?~-]*$`)
+var plainWord = lazyregexp.New(`^[A-Za-z0-9_./:@%+,*?~][A-Za-z0-9_./:@%+,=*?~-]*$`)
 
 // word writes a text as one word of an instruction in which nothing is expanded.
 func word(s string) string {
-	if plainWord.MatchString(s) {
+	if plainWord().MatchString(s) {
 		return s
 	}
 	var b strings.Builder
@@ -45,7 +46,7 @@ func words(list []string) string {
 	plain := true
 	quoted := make([]string, len(list))
 	for i, s := range list {
-		plain = plain && plainWord.MatchString(s)
+		plain = plain && plainWord().MatchString(s)
 		quoted[i] = word(s)
 	}
 	if plain {

@@ -2,11 +2,11 @@ package dag
 
 import (
 	"errors"
-	"regexp"
 
 	"github.com/containerd/platforms"
 
 	"github.com/zlayer-dev/zlayer/graph"
+	"github.com/zlayer-dev/zlayer/internal/lazyregexp"
 )
 
 // Spec says what a stage is. Only From is needed.
@@ -39,7 +39,7 @@ func New(spec Spec) *Stage {
 func (s *Stage) Pos() graph.Pos { return s.pos }
 
 // validStageName is what a stage may be called.
-var validStageName = regexp.MustCompile(`^[a-z][a-z0-9_.-]*$`)
+var validStageName = lazyregexp.New(`^[a-z][a-z0-9_.-]*$`)
 
 func (s Spec) check() error {
 	var errs []error
@@ -47,7 +47,7 @@ func (s Spec) check() error {
 	case s.Name == "":
 	case s.Name == scratch || s.Name == "context":
 		errs = append(errs, mistake("stage name %q is reserved: take another", s.Name))
-	case !validStageName.MatchString(s.Name):
+	case !validStageName().MatchString(s.Name):
 		errs = append(errs, mistake("stage name %q: names begin with a small letter and have small letters, digits, and - _ . only", s.Name))
 	}
 	if isNil(s.From) {

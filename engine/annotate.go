@@ -2,16 +2,17 @@ package engine
 
 import (
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/zlayer-dev/zlayer/internal/lazyregexp"
 )
 
-var annotationPrefix = regexp.MustCompile(`^([a-z,-]+(?:\[[A-Za-z0-9_/,-]+\])?(?:,[a-z-]+(?:\[[A-Za-z0-9_/-]+\])?)*):(.+)$`)
+var annotationPrefix = lazyregexp.New(`^([a-z,-]+(?:\[[A-Za-z0-9_/,-]+\])?(?:,[a-z-]+(?:\[[A-Za-z0-9_/-]+\])?)*):(.+)$`)
 
 // annotate adds the request's annotations as exporter attributes. A key may begin
 // with the kinds of objects it is for: index,manifest[linux/amd64]:key.
@@ -22,7 +23,7 @@ func (j *job) annotate(t OutputType, attrs map[string]string) error {
 	j.outputs.image = true
 	for _, k := range slices.Sorted(maps.Keys(j.req.Annotations)) {
 		kinds, key := []string{""}, k
-		if m := annotationPrefix.FindStringSubmatch(k); m != nil {
+		if m := annotationPrefix().FindStringSubmatch(k); m != nil {
 			kinds, key = strings.Split(m[1], ","), m[2]
 		}
 		for _, kind := range kinds {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,6 +18,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/zlayer-dev/zlayer/graph"
+	"github.com/zlayer-dev/zlayer/internal/lazyregexp"
 	"github.com/zlayer-dev/zlayer/solver"
 )
 
@@ -74,7 +74,7 @@ func (j *job) sourceError(err error) *graph.PosError {
 
 // noise is what BuildKit's layers put before a cause: it repeats what the position
 // says, or where in BuildKit the error passed.
-var noise = regexp.MustCompile(`failed to solve: |failed to run Build function: |failed to (?:load|compute) cache key: |failed to calculate checksum of ref \S+: |failed to resolve source metadata for \S+: |failed to copy to tar: |ResourceExhausted: |dockerfile parse error on lines? \d+(?:-\d+)?: |rpc error: code = \w+ desc = |, output: ""$`)
+var noise = lazyregexp.New(`failed to solve: |failed to run Build function: |failed to (?:load|compute) cache key: |failed to calculate checksum of ref \S+: |failed to resolve source metadata for \S+: |failed to copy to tar: |ResourceExhausted: |dockerfile parse error on lines? \d+(?:-\d+)?: |rpc error: code = \w+ desc = |, output: ""$`)
 
 // ownWords says in our words what BuildKit was at.
 var ownWords = strings.NewReplacer(
@@ -88,10 +88,10 @@ var ownWords = strings.NewReplacer(
 )
 
 var (
-	missingSecret = regexp.MustCompile(`^secret (\S+): not found$`)
-	missingAgent  = regexp.MustCompile(`^no SSH key "([^"]*)" forwarded from the client$`)
-	brokenImage   = regexp.MustCompile(`^exit code: \d+$`)
-	refusedPush   = regexp.MustCompile(`^pushing ([^/ ]+)/\S+: .*(?:401 Unauthorized|403 Forbidden|authorization failed|insufficient_scope)`)
+	missingSecret = lazyregexp.New(`^secret (\S+): not found$`)
+	missingAgent  = lazyregexp.New(`^no SSH key "([^"]*)" forwarded from the client$`)
+	brokenImage   = lazyregexp.New(`^exit code: \d+$`)
+	refusedPush   = lazyregexp.New(`^pushing ([^/ ]+)/\S+: .*(?:401 Unauthorized|403 Forbidden|authorization failed|insufficient_scope)`)
 )
 
 // trimmedError is an error whose text is fit for users.
@@ -124,21 +124,21 @@ func harmless(text string) string {
 }
 
 func (e *trimmedError) text() string {
-	text := ownWords.Replace(noise.ReplaceAllString(e.err.Error(), ""))
+	text := ownWords.Replace(noise().ReplaceAllString(e.err.Error(), ""))
 	// What is left of "x: failed to resolve x: x: not found" says x once.
 	text = strings.Join(slices.Compact(strings.Split(text, ": ")), ": ")
-	if m := missingSecret.FindStringSubmatch(text); m != nil {
+	if m := missingSecret().FindStringSubmatch(text); m != nil {
 		return fmt.Sprintf("secret %q is required and was not given: add --secret id=%s,src=FILE", m[1], m[1])
 	}
-	if m := missingAgent.FindStringSubmatch(text); m != nil {
+	if m := missingAgent().FindStringSubmatch(text); m != nil {
 		id := cmp.Or(m[1], sshforward.DefaultID)
 		return fmt.Sprintf("ssh agent %q is required and was not given: add --ssh %s", id, id)
 	}
-	if brokenImage.MatchString(text) {
+	if brokenImage().MatchString(text) {
 		// All that is said of a syntax image whose program ends before it answers.
 		return "the frontend's program ended with " + text + ": is the image a frontend for BuildKit?"
 	}
-	if m := refusedPush.FindStringSubmatch(text); m != nil {
+	if m := refusedPush().FindStringSubmatch(text); m != nil {
 		return text + ": log in with docker login " + m[1]
 	}
 	return text

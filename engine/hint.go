@@ -6,23 +6,23 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/moby/patternmatcher/ignorefile"
 
 	"github.com/zlayer-dev/zlayer/graph"
+	"github.com/zlayer-dev/zlayer/internal/lazyregexp"
 	"github.com/zlayer-dev/zlayer/source"
 )
 
 // outOfReach are the words of those who could not ask a server, or got no answer.
-var outOfReach = regexp.MustCompile(`connection refused|connection reset|no such host|i/o timeout|network is unreachable|no route to host|server misbehaving|TLS handshake timeout|deadline exceeded|: 5\d\d [A-Z]|status code 5\d\d`)
+var outOfReach = lazyregexp.New(`connection refused|connection reset|no such host|i/o timeout|network is unreachable|no route to host|server misbehaving|TLS handshake timeout|deadline exceeded|: 5\d\d [A-Z]|status code 5\d\d`)
 
 // reachHint says what would spare a build the registry that is out of reach; "" where
 // the error is about something else.
 func (j *job) reachHint(err error) string {
-	if !outOfReach.MatchString(err.Error()) {
+	if !outOfReach().MatchString(err.Error()) {
 		return ""
 	}
 	r, rerr := j.resolver()
@@ -30,7 +30,7 @@ func (j *job) reachHint(err error) string {
 		return ""
 	}
 	for _, f := range r.Failures() {
-		if !outOfReach.MatchString(f.Err.Error()) {
+		if !outOfReach().MatchString(f.Err.Error()) {
 			continue
 		}
 		if f.Last != "" {
@@ -41,24 +41,24 @@ func (j *job) reachHint(err error) string {
 	return ""
 }
 
-var wrongCommit = regexp.MustCompile(`expected checksum to match ([0-9a-f]{40,64}), got`)
+var wrongCommit = lazyregexp.New(`expected checksum to match ([0-9a-f]{40,64}), got`)
 
 // movedHint says that a git reference has moved between our look at it and the
 // daemon's; "" where the error is about something else.
 func (j *job) movedHint(err error) string {
-	m := wrongCommit.FindStringSubmatch(err.Error())
+	m := wrongCommit().FindStringSubmatch(err.Error())
 	if m == nil || !j.run.git.Gave(m[1]) {
 		return ""
 	}
 	return "\nthe reference has moved while it was built: build again"
 }
 
-var missingSource = regexp.MustCompile(`^"(/[^"*?\[]+)": not found$`)
+var missingSource = lazyregexp.New(`^"(/[^"*?\[]+)": not found$`)
 
 // ignoredHint names the rule of an ignore file that keeps a file from being sent which
 // a step of the stage did not find; "" if there is none.
 func (j *job) ignoredHint(ctx context.Context, s *graph.Stage, pos graph.Pos, err error) string {
-	m := missingSource.FindStringSubmatch((&trimmedError{err: err}).text())
+	m := missingSource().FindStringSubmatch((&trimmedError{err: err}).text())
 	if m == nil || s == nil {
 		return ""
 	}

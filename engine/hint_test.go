@@ -29,7 +29,7 @@ func TestOutOfReach(t *testing.T) {
 		`r.example/a:1: not found`: false,
 		`process "/bin/sh -c exit 503" did not complete successfully: exit code: 1`: false,
 	} {
-		if got := outOfReach.MatchString(text); got != want {
+		if got := outOfReach().MatchString(text); got != want {
 			t.Errorf("%s: got %v", text, got)
 		}
 	}

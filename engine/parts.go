@@ -116,7 +116,7 @@ func (j *job) argHider() func(graph.Part) string {
 		if p.Kind != graph.PartInstruction && p.Kind != graph.PartFiles {
 			return p.Name
 		}
-		prefix := stepPrefix.FindString(p.Name)
+		prefix := stepPrefix().FindString(p.Name)
 		return prefix + r.Replace(p.Name[len(prefix):])
 	}
 }

@@ -142,7 +142,7 @@ func (j *job) wasmArchive(o Output, write func(*wasmDelivery, io.Writer) error) 
 
 // wasmAnnotation is the key of an annotation without the kind of object it is for.
 func wasmAnnotation(k string) (string, error) {
-	m := annotationPrefix.FindStringSubmatch(k)
+	m := annotationPrefix().FindStringSubmatch(k)
 	if m == nil {
 		return k, nil
 	}

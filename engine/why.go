@@ -6,12 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"regexp"
 	"strings"
 
 	digest "github.com/opencontainers/go-digest"
 
 	"github.com/zlayer-dev/zlayer/graph"
+	"github.com/zlayer-dev/zlayer/internal/lazyregexp"
 	"github.com/zlayer-dev/zlayer/solver/memo"
 )
 
@@ -232,9 +232,9 @@ func pairStages(was, now []madeStage) (before []*madeStage, gone []madeStage) {
 
 // stepPrefix is the counting in the name of a step, which changes with steps that
 // have nothing to do with it.
-var stepPrefix = regexp.MustCompile(`^\[[^\]]*\] `)
+var stepPrefix = lazyregexp.New(`^\[[^\]]*\] `)
 
-func partText(p madePart) string { return stepPrefix.ReplaceAllString(p.Name, "") }
+func partText(p madePart) string { return stepPrefix().ReplaceAllString(p.Name, "") }
 
 // compareParts lists the differences between the parts of a stage: first what both
 // have and is different, then, in pairs, what only one of them has.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"regexp"
 	"sync"
 	"time"
 
@@ -16,6 +15,7 @@ import (
 	digest "github.com/opencontainers/go-digest"
 
 	"github.com/zlayer-dev/zlayer/graph"
+	"github.com/zlayer-dev/zlayer/internal/lazyregexp"
 )
 
 // Backoff says how long to wait before something is tried again: longer each time,
@@ -302,10 +302,10 @@ type RetryInfo struct {
 
 // passing are failures of networks and servers that pass, in the words in which they
 // come back from a daemon.
-var passing = regexp.MustCompile(`(?i)connection reset|connection refused|broken pipe|unexpected EOF|i/o timeout|TLS handshake timeout|context deadline exceeded|no route to host|network is unreachable|temporary failure in name resolution|server misbehaving|request timed out|timeout awaiting|too ?many ?requests|\b429\b|\b50[0234] |(?:status|code):? ?50[0234]\b|http2: server sent GOAWAY|stream error`)
+var passing = lazyregexp.New(`(?i)connection reset|connection refused|broken pipe|unexpected EOF|i/o timeout|TLS handshake timeout|context deadline exceeded|no route to host|network is unreachable|temporary failure in name resolution|server misbehaving|request timed out|timeout awaiting|too ?many ?requests|\b429\b|\b50[0234] |(?:status|code):? ?50[0234]\b|http2: server sent GOAWAY|stream error`)
 
 // never are failures that the words of passing may come with, and that stay.
-var never = regexp.MustCompile(`(?i)\b40[0134] |unauthorized|forbidden|denied|not found`)
+var never = lazyregexp.New(`(?i)\b40[0134] |unauthorized|forbidden|denied|not found`)
 
 // Transient reports whether a failure is that of a network or a server, and may pass.
 func Transient(err error) bool {
@@ -313,7 +313,7 @@ func Transient(err error) bool {
 		return false
 	}
 	text := err.Error()
-	return passing.MatchString(text) && !never.MatchString(text)
+	return passing().MatchString(text) && !never().MatchString(text)
 }
 
 // Mendable reports whether it can help to try again: when a process has ended with an

@@ -5,13 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/distribution/reference"
 	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/zlayer-dev/zlayer/internal/lazyregexp"
 )
 
 // ErrNotFound is what errors.Is finds when no image answers to a reference.
@@ -47,7 +48,7 @@ func normalNames(names []string) ([]string, error) {
 
 // digestPrefix is what can abbreviate a digest, as Docker has it: the hex digits,
 // or the algorithm and at least one.
-var digestPrefix = regexp.MustCompile(`^(?:([a-z0-9]+):)?([0-9a-f]{1,128})$`)
+var digestPrefix = lazyregexp.New(`^(?:([a-z0-9]+):)?([0-9a-f]{1,128})$`)
 
 // query is a reference as a user types it, taken apart.
 type query struct {
@@ -66,7 +67,7 @@ func parseQuery(ref string) (query, error) {
 		q.digest = d
 		return q, nil
 	}
-	if m := digestPrefix.FindStringSubmatch(ref); m != nil && (m[1] != "" && digest.Algorithm(m[1]).Available() || len(m[2]) >= 4 && m[1] == "") {
+	if m := digestPrefix().FindStringSubmatch(ref); m != nil && (m[1] != "" && digest.Algorithm(m[1]).Available() || len(m[2]) >= 4 && m[1] == "") {
 		q.prefix = ref
 	}
 	named, err := reference.ParseNormalizedNamed(ref)

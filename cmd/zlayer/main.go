@@ -18,6 +18,7 @@ func main() {
 	if engine.ReexecDaemon() {
 		return
 	}
+	collectLater()
 	// BuildKit's client logs what nobody can act upon; --debug brings it back.
 	logrus.SetOutput(io.Discard)
 	// So does the HTTP/2 server of its sessions when a build ends.

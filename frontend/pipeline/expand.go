@@ -2,11 +2,11 @@ package pipeline
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/zlayer-dev/zlayer/frontend/yamlfile"
+	"github.com/zlayer-dev/zlayer/internal/lazyregexp"
 )
 
 // Texts of a pipeline expand ${NAME}, ${NAME:-word}, ${NAME:+word} and ${NAME:?word}, where a word
@@ -24,11 +24,11 @@ type part struct {
 // maxNesting is how deeply words may be nested in words.
 const maxNesting = 20
 
-var identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*`)
+var identifier = lazyregexp.New(`^[A-Za-z_][A-Za-z0-9_]*`)
 
 // variableFault finds fault with the name of a variable.
 func variableFault(name string) string {
-	if name == "" || identifier.FindString(name) != name {
+	if name == "" || identifier().FindString(name) != name {
 		return "is no name of a variable: it must have letters, digits and _ only, and not begin with a digit"
 	}
 	return ""
@@ -85,7 +85,7 @@ func scanWord(s string, depth int) (parts []part, rest string, err error) {
 
 // scanReference reads a reference, which s begins with.
 func scanReference(s string, depth int) (part, string, error) {
-	p := part{name: identifier.FindString(s[2:])}
+	p := part{name: identifier().FindString(s[2:])}
 	after := s[2+len(p.name):]
 	end := strings.IndexByte(s, '}')
 	if end < 0 {

@@ -1,7 +1,6 @@
 package pipeline
 
 import (
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -9,6 +8,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/zlayer-dev/zlayer/frontend/yamlfile"
+	"github.com/zlayer-dev/zlayer/internal/lazyregexp"
 )
 
 // rule is what a text must be when its variables are expanded.
@@ -99,11 +99,11 @@ func pullMode() rule {
 	}, yamlfile.Schema{"enum": []any{"always", "newer", "never", true, false}}}
 }
 
-var imageName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
+var imageName = lazyregexp.New(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 
 // nameFault finds fault with the name of an image, a template or a group.
 func nameFault(name string) string {
-	if !imageName.MatchString(name) {
+	if !imageName().MatchString(name) {
 		return "is no name: it must have letters, digits, dots, dashes and underscores only, and begin with a letter or digit"
 	}
 	return ""

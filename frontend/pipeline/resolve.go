@@ -235,7 +235,7 @@ func (r *resolver) variantName(e *entity, combo []yamlfile.Pair) (string, bool) 
 			continue
 		}
 		name += "-" + strings.Map(func(c rune) rune {
-			if !strings.ContainsRune("._-", c) && (c >= 128 || !imageName.MatchString(string(c))) {
+			if !strings.ContainsRune("._-", c) && (c >= 128 || !imageName().MatchString(string(c))) {
 				return '-'
 			}
 			return c

@@ -2,9 +2,10 @@ package runtimes
 
 import (
 	"path"
-	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/zlayer-dev/zlayer/internal/lazyregexp"
 )
 
 // cargoTOML is what matters of a Cargo.toml.
@@ -49,7 +50,7 @@ func parseCargoTOML(name string, data []byte) (*cargoTOML, error) {
 }
 
 // crateName is what cargo accepts as the name of a program, with some reserve.
-var crateName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_-]*$`)
+var crateName = lazyregexp.New(`^[A-Za-z_][A-Za-z0-9_-]*$`)
 
 // bins gives the names of the programs of the package in dir, as cargo would find them.
 func (c *cargoTOML) bins(p *project, dir string) []string {
@@ -73,7 +74,7 @@ func (c *cargoTOML) bins(p *project, dir string) []string {
 	}
 	names = slices.DeleteFunc(names, func(n string) bool {
 		optional := slices.Contains(listed, n) && !slices.ContainsFunc(c.Bins, func(b cargoBin) bool { return b.Name == n && !b.Optional })
-		return optional || !crateName.MatchString(n)
+		return optional || !crateName().MatchString(n)
 	})
 	slices.Sort(names)
 	return slices.Compact(names)

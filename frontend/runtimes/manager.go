@@ -2,10 +2,11 @@ package runtimes
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/zlayer-dev/zlayer/internal/lazyregexp"
 )
 
 // manager is a package manager of JavaScript, as the template sees it.
@@ -151,13 +152,13 @@ func (j *javascript) yarn(lock, exact string) manager {
 }
 
 var (
-	lockfileVersion = regexp.MustCompile(`(?m)^lockfileVersion: *'?"?(\d+)`)
-	metadataVersion = regexp.MustCompile(`(?m)^__metadata:\r?\n +version: *"?(\d+)`)
+	lockfileVersion = lazyregexp.New(`(?m)^lockfileVersion: *'?"?(\d+)`)
+	metadataVersion = lazyregexp.New(`(?m)^__metadata:\r?\n +version: *"?(\d+)`)
 )
 
 // pnpmVersion gives the release line of pnpm that writes a lock file like this.
 func pnpmVersion(lock string) string {
-	m := lockfileVersion.FindStringSubmatch(lock)
+	m := lockfileVersion().FindStringSubmatch(lock)
 	if m == nil {
 		return defaultPNPM
 	}
@@ -172,7 +173,7 @@ func pnpmVersion(lock string) string {
 
 // berryVersion gives the release line of yarn that writes a lock file like this.
 func berryVersion(lock string) string {
-	m := metadataVersion.FindStringSubmatch(lock)
+	m := metadataVersion().FindStringSubmatch(lock)
 	if m == nil {
 		return defaultBerry
 	}

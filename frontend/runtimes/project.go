@@ -7,11 +7,11 @@ import (
 	"io"
 	"io/fs"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/zlayer-dev/zlayer/graph"
+	"github.com/zlayer-dev/zlayer/internal/lazyregexp"
 )
 
 // maxManifest bounds what is read of one file: lock files are long, nothing else is.
@@ -181,12 +181,12 @@ func skipped(name string) bool {
 }
 
 // plainPath is what can stand in any instruction of a Dockerfile and in any shell without quotes.
-var plainPath = regexp.MustCompile(`^[A-Za-z0-9@._+/][A-Za-z0-9@._+/-]*$`)
+var plainPath = lazyregexp.New(`^[A-Za-z0-9@._+/][A-Za-z0-9@._+/-]*$`)
 
 // plain checks that names of the project can be written into a build file as they are.
 func plain(names ...string) error {
 	for _, n := range names {
-		if !plainPath.MatchString(n) {
+		if !plainPath().MatchString(n) {
 			return fmt.Errorf("the path %q has characters that a template cannot hold: rename it, or write the build file by hand", n)
 		}
 	}

@@ -6,11 +6,12 @@ import (
 	"errors"
 	"maps"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
+
+	"github.com/zlayer-dev/zlayer/internal/lazyregexp"
 )
 
 // pyproject is what matters of a pyproject.toml.
@@ -119,11 +120,11 @@ func cmpOr(a, b string) string {
 	return b
 }
 
-var requirementWord = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*`)
+var requirementWord = lazyregexp.New(`^[A-Za-z0-9][A-Za-z0-9._-]*`)
 
 // requirementName gives the name of the package that a requirement asks for, in lower case.
 func requirementName(s string) string {
-	return strings.ToLower(requirementWord.FindString(strings.TrimSpace(s)))
+	return strings.ToLower(requirementWord().FindString(strings.TrimSpace(s)))
 }
 
 // requirements is what requirements files ask for.

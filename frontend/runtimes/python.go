@@ -3,9 +3,10 @@ package runtimes
 import (
 	"fmt"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/zlayer-dev/zlayer/internal/lazyregexp"
 )
 
 // python is what the template of Python is executed with.
@@ -157,9 +158,9 @@ func (p *python) dependenciesOnly() {
 }
 
 var (
-	pythonMain = regexp.MustCompile(`(?m)^if\s+__name__\s*==`)
-	pythonApp  = regexp.MustCompile(`(?m)^([A-Za-z_][A-Za-z0-9_]*)(?:\s*:\s*[A-Za-z_.]+)?\s*=\s*(?:[a-z_]+\.)?(FastAPI|Starlette|Litestar|Quart|Flask)\(`)
-	pythonName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	pythonMain = lazyregexp.New(`(?m)^if\s+__name__\s*==`)
+	pythonApp  = lazyregexp.New(`(?m)^([A-Za-z_][A-Za-z0-9_]*)(?:\s*:\s*[A-Za-z_.]+)?\s*=\s*(?:[a-z_]+\.)?(FastAPI|Starlette|Litestar|Quart|Flask)\(`)
+	pythonName = lazyregexp.New(`^[A-Za-z_][A-Za-z0-9_]*$`)
 )
 
 // command finds out what starts the program.
@@ -191,7 +192,7 @@ func (p *python) command() {
 	}
 	for _, root := range []string{".", "src"} {
 		for _, e := range p.list(root) {
-			if e.IsDir() && pythonName.MatchString(e.Name()) && p.has(path.Join(root, e.Name(), "__main__.py")) {
+			if e.IsDir() && pythonName().MatchString(e.Name()) && p.has(path.Join(root, e.Name(), "__main__.py")) {
 				p.Cmd = []string{"python", "-m", e.Name()}
 				if root == "src" && !p.installed {
 					p.Cmd = []string{"python", "src/" + e.Name()}
@@ -207,8 +208,8 @@ func (p *python) command() {
 // runFile tells how to run a file: by a server if it only defines an application.
 func (p *python) runFile(file string) []string {
 	text := p.text(file)
-	m := pythonApp.FindStringSubmatch(text)
-	if m == nil || pythonMain.MatchString(text) {
+	m := pythonApp().FindStringSubmatch(text)
+	if m == nil || pythonMain().MatchString(text) {
 		return []string{"python", file}
 	}
 	module := strings.ReplaceAll(strings.TrimSuffix(file, ".py"), "/", ".") + ":" + m[1]
@@ -232,7 +233,7 @@ func (p *python) runFile(file string) []string {
 // django runs a Django site.
 func (p *python) django() {
 	for _, e := range p.list(".") {
-		if e.IsDir() && pythonName.MatchString(e.Name()) && p.has(e.Name()+"/wsgi.py") && slices.Contains(p.names, "gunicorn") {
+		if e.IsDir() && pythonName().MatchString(e.Name()) && p.has(e.Name()+"/wsgi.py") && slices.Contains(p.names, "gunicorn") {
 			p.Cmd = []string{"gunicorn", "--bind", "0.0.0.0:8000", e.Name() + ".wsgi"}
 			return
 		}

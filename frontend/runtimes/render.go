@@ -7,9 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"regexp"
 	"strings"
 	"text/template"
+
+	"github.com/zlayer-dev/zlayer/internal/lazyregexp"
 )
 
 //go:embed templates/*.tmpl
@@ -156,11 +157,11 @@ func execute(name string, data any) ([]byte, error) {
 	if err := t.ExecuteTemplate(&out, name+".tmpl", data); err != nil {
 		panic("runtimes: " + err.Error())
 	}
-	text := emptyLines.ReplaceAll(out.Bytes(), []byte("\n\n"))
+	text := emptyLines().ReplaceAll(out.Bytes(), []byte("\n\n"))
 	return append(bytes.TrimSpace(text), '\n'), nil
 }
 
-var emptyLines = regexp.MustCompile(`\n{3,}`)
+var emptyLines = lazyregexp.New(`\n{3,}`)
 
 // execForm writes a command as a list.
 func execForm(words []string) (string, error) {

@@ -58,7 +58,7 @@ func (c *common) rust() (*rust, error) {
 	}
 	r.Build = strings.Join(words, " ")
 	r.CacheID = "cargo-target-" + cmpOr(root.Name, bins[0])
-	if !crateName.MatchString(r.CacheID) {
+	if !crateName().MatchString(r.CacheID) {
 		r.CacheID = "cargo-target"
 	}
 	run := r.choose(root, bins)

@@ -1,20 +1,21 @@
 package runtimes
 
 import (
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/zlayer-dev/zlayer/internal/lazyregexp"
 )
 
 // version is the numbers of a version, at least one of them.
 type version []int
 
-var versionText = regexp.MustCompile(`^[vV]?(\d{1,6}(?:\.\d{1,6}){0,3})`)
+var versionText = lazyregexp.New(`^[vV]?(\d{1,6}(?:\.\d{1,6}){0,3})`)
 
 // parseVersion reads the numbers at the beginning of a version. rest is what follows them.
 func parseVersion(s string) (v version, rest string, ok bool) {
-	m := versionText.FindStringSubmatch(s)
+	m := versionText().FindStringSubmatch(s)
 	if m == nil {
 		return nil, s, false
 	}
@@ -66,28 +67,28 @@ type constraint struct {
 	wild    bool // 3.12.* or 22.x
 }
 
-var constraintText = regexp.MustCompile(`^(===?|!=|~=|~>|<=|>=|[=<>~^])?\s*[vV]?(\d{1,6}(?:\.\d{1,6}){0,3})((?:\.[*xX])*)(?:[-+.]?[0-9A-Za-z][0-9A-Za-z.+-]*)?$`)
+var constraintText = lazyregexp.New(`^(===?|!=|~=|~>|<=|>=|[=<>~^])?\s*[vV]?(\d{1,6}(?:\.\d{1,6}){0,3})((?:\.[*xX])*)(?:[-+.]?[0-9A-Za-z][0-9A-Za-z.+-]*)?$`)
 
 // versionRange is a range as package.json and Python's manifests write it: alternatives of
 // comparisons that must all hold.
 type versionRange [][]constraint
 
 var (
-	rangeGap    = regexp.MustCompile(`(===?|!=|~=|~>|<=|>=|[=<>~^])\s+`)
-	rangeHyphen = regexp.MustCompile(`(\S+)\s+-\s+(\S+)`)
+	rangeGap    = lazyregexp.New(`(===?|!=|~=|~>|<=|>=|[=<>~^])\s+`)
+	rangeHyphen = lazyregexp.New(`(\S+)\s+-\s+(\S+)`)
 )
 
 // parseRange reads a range; ok is false for what it does not understand.
 func parseRange(s string) (r versionRange, ok bool) {
 	for alt := range strings.SplitSeq(strings.ReplaceAll(s, "||", "|"), "|") {
-		alt = rangeHyphen.ReplaceAllString(alt, ">=$1 <=$2")
-		alt = rangeGap.ReplaceAllString(alt, "$1")
+		alt = rangeHyphen().ReplaceAllString(alt, ">=$1 <=$2")
+		alt = rangeGap().ReplaceAllString(alt, "$1")
 		all := []constraint{}
 		for _, word := range strings.FieldsFunc(alt, func(c rune) bool { return c == ',' || c == ' ' || c == '\t' || c == '\n' }) {
 			if word == "*" || word == "x" || word == "X" {
 				continue
 			}
-			m := constraintText.FindStringSubmatch(word)
+			m := constraintText().FindStringSubmatch(word)
 			if m == nil {
 				return nil, false
 			}

@@ -1,9 +1,10 @@
 package runtimes
 
 import (
-	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/zlayer-dev/zlayer/internal/lazyregexp"
 )
 
 // windows is what the template of Windows is executed with.
@@ -21,10 +22,10 @@ type windows struct {
 func (w *windows) Nano() bool { return w.Runtime.Language == "nanoserver" }
 
 var (
-	targetFramework = regexp.MustCompile(`<TargetFrameworks?>\s*([^<;\s]+)`)
-	assemblyName    = regexp.MustCompile(`<AssemblyName>\s*([A-Za-z0-9._-]+)\s*</AssemblyName>`)
-	projectSDK      = regexp.MustCompile(`<Project\s[^>]*Sdk\s*=\s*"([^"]+)"`)
-	modernDotnet    = regexp.MustCompile(`^net(?:coreapp)?(\d+\.\d+)`)
+	targetFramework = lazyregexp.New(`<TargetFrameworks?>\s*([^<;\s]+)`)
+	assemblyName    = lazyregexp.New(`<AssemblyName>\s*([A-Za-z0-9._-]+)\s*</AssemblyName>`)
+	projectSDK      = lazyregexp.New(`<Project\s[^>]*Sdk\s*=\s*"([^"]+)"`)
+	modernDotnet    = lazyregexp.New(`^net(?:coreapp)?(\d+\.\d+)`)
 )
 
 // windows looks at a project for Windows.
@@ -44,16 +45,16 @@ func (c *common) windows() (*windows, error) {
 		return nil, err
 	}
 	w.Exe = w.Project[:len(w.Project)-len(".csproj")]
-	if m := assemblyName.FindSubmatch(data); m != nil {
+	if m := assemblyName().FindSubmatch(data); m != nil {
 		w.Exe = string(m[1])
 	}
 	w.Kind = "framework"
-	if m := targetFramework.FindSubmatch(data); m != nil {
-		if v := modernDotnet.FindSubmatch(m[1]); v != nil {
+	if m := targetFramework().FindSubmatch(data); m != nil {
+		if v := modernDotnet().FindSubmatch(m[1]); v != nil {
 			w.Kind, c.Version, c.VersionFrom = "dotnet", string(v[1]), w.Project
 		}
 	}
-	if m := projectSDK.FindSubmatch(data); m != nil {
+	if m := projectSDK().FindSubmatch(data); m != nil {
 		w.Web = string(m[1]) == "Microsoft.NET.Sdk.Web"
 	}
 	return w, plain(w.Project, w.Exe)

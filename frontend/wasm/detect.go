@@ -4,7 +4,6 @@ import (
 	"errors"
 	"go/build/constraint"
 	"io/fs"
-	"regexp"
 	"strings"
 
 	"encoding/json"
@@ -13,6 +12,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"github.com/zlayer-dev/zlayer/graph"
+	"github.com/zlayer-dev/zlayer/internal/lazyregexp"
 )
 
 // ErrNoLanguage says that nothing in a directory tells the language.
@@ -148,14 +148,14 @@ func (m packageManifest) dependsOn(name string) bool {
 	return dep || dev
 }
 
-var ascCommand = regexp.MustCompile(`(^|[\s&;|])asc(\s|$)`)
+var ascCommand = lazyregexp.New(`(^|[\s&;|])asc(\s|$)`)
 
 func (m packageManifest) assemblyScript() bool {
 	if m.dependsOn("assemblyscript") {
 		return true
 	}
 	for _, s := range m.Scripts {
-		if ascCommand.MatchString(s) {
+		if ascCommand().MatchString(s) {
 			return true
 		}
 	}
@@ -173,7 +173,7 @@ func (p project) goFiles(dir string) []string {
 	return names
 }
 
-var goPackage = regexp.MustCompile(`(?m)^package\s+(\w+)`)
+var goPackage = lazyregexp.New(`(?m)^package\s+(\w+)`)
 
 // goMain tells whether a directory has a program for WASI.
 func (p project) goMain(dir string) bool {
@@ -182,7 +182,7 @@ func (p project) goMain(dir string) bool {
 		if err != nil || !goBuilt(string(text)) {
 			continue
 		}
-		if m := goPackage.FindSubmatch(text); m != nil && string(m[1]) == "main" {
+		if m := goPackage().FindSubmatch(text); m != nil && string(m[1]) == "main" {
 			return true
 		}
 	}

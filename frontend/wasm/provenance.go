@@ -4,10 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/zlayer-dev/zlayer/internal/lazyregexp"
 )
 
 // runFields are the fields of provenance (SLSA 1 and 0.2) that differ between equal builds: which run
@@ -17,7 +18,7 @@ var runFields = []string{
 }
 
 // sessionName is a local directory as one session with a daemon calls it.
-var sessionName = regexp.MustCompile(`^(local://)?(.+)-[0-9a-f]{20}$`)
+var sessionName = lazyregexp.New(`^(local://)?(.+)-[0-9a-f]{20}$`)
 
 // settle takes out of provenance what is of one run, and writes it anew with keys in order. Other
 // predicates stay as they are.
@@ -47,7 +48,7 @@ type settler struct {
 
 func (s *settler) rename(is bool, v any) any {
 	text, ok := v.(string)
-	m := sessionName.FindStringSubmatch(text)
+	m := sessionName().FindStringSubmatch(text)
 	if !is || !ok || m == nil {
 		return v
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"regexp"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -12,6 +11,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/zlayer-dev/zlayer/graph"
+	"github.com/zlayer-dev/zlayer/internal/lazyregexp"
 )
 
 // Document parses the text and returns the root mapping, nil after a mistake.
@@ -72,11 +72,11 @@ func (d *Decoder) expand(n *yaml.Node) {
 	}
 }
 
-var yamlLine = regexp.MustCompile(`^(?:yaml: )?(?:line (\d+): )?(.*)`)
+var yamlLine = lazyregexp.New(`^(?:yaml: )?(?:line (\d+): )?(.*)`)
 
 // yamlError notes what the YAML parser says, at the line it names.
 func (d *Decoder) yamlError(err error) {
-	m := yamlLine.FindStringSubmatch(strings.TrimSpace(err.Error()))
+	m := yamlLine().FindStringSubmatch(strings.TrimSpace(err.Error()))
 	line, _ := strconv.Atoi(m[1])
 	if start := d.lineStart(line); start > 0 && start < len(d.text) && d.text[start] == '\t' {
 		m[2] += " (YAML is indented with blanks, not with tabs)"

@@ -3,7 +3,6 @@ package zimage
 import (
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/zlayer-dev/zlayer/frontend/yamlfile"
 	"github.com/zlayer-dev/zlayer/graph"
+	"github.com/zlayer-dev/zlayer/internal/lazyregexp"
 )
 
 // Convert returns the Dockerfile that a file stands for. All mistakes are reported, see [yamlfile.Errors].
@@ -309,11 +309,11 @@ func (c *converter) platformFlag(st *stageState) string {
 	return ""
 }
 
-var baseVariable = regexp.MustCompile(`\$(?:([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)\})`)
+var baseVariable = lazyregexp.New(`\$(?:([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)\})`)
 
 // declared notes variables of a base that nothing declares: they would be empty.
 func (c *converter) declared(base *String) {
-	for _, m := range baseVariable.FindAllStringSubmatch(base.Value, -1) {
+	for _, m := range baseVariable().FindAllStringSubmatch(base.Value, -1) {
 		name := m[1] + m[2]
 		var known []string
 		for _, a := range c.file.Args {

@@ -2,9 +2,10 @@ package zimage
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 	"unicode"
+
+	"github.com/zlayer-dev/zlayer/internal/lazyregexp"
 )
 
 // newlineArg is the build argument that holds a line feed. The values of ENV, LABEL, ARG, USER and
@@ -95,20 +96,20 @@ func scanText(s string, inner bool) (parts []part, rest string, err error) {
 }
 
 var (
-	variableStart = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*`)
-	safePattern   = regexp.MustCompile(`^[A-Za-z0-9_.,:/*?@+= -]*$`)
+	variableStart = lazyregexp.New(`^[A-Za-z_][A-Za-z0-9_]*`)
+	safePattern   = lazyregexp.New(`^[A-Za-z0-9_.,:/*?@+= -]*$`)
 )
 
 // scanVariable reads a reference; ok is false if the $ is just that.
 func scanVariable(s string) (p part, rest string, ok bool, err error) {
 	if !strings.HasPrefix(s, "${") {
-		name := variableStart.FindString(s[1:])
+		name := variableStart().FindString(s[1:])
 		return part{name: name}, s[1+len(name):], name != "", nil
 	}
 	if !strings.Contains(s, "}") {
 		return part{}, "", false, nil // not terminated: text
 	}
-	name := variableStart.FindString(s[2:])
+	name := variableStart().FindString(s[2:])
 	after := s[2+len(name):]
 	bad := fmt.Errorf("%q is no variable that can be expanded: write \\$ for a dollar sign", s[:strings.Index(s, "}")+1])
 	if name == "" {
@@ -133,7 +134,7 @@ func scanVariable(s string) (p part, rest string, ok bool, err error) {
 	for _, op := range []string{"##", "#", "%%", "%", "//", "/"} {
 		if word, has := strings.CutPrefix(after, op); has {
 			end := strings.IndexByte(word, '}')
-			if !safePattern.MatchString(word[:end]) || op[0] == '/' && strings.Count(word[:end], "/") != 1 {
+			if !safePattern().MatchString(word[:end]) || op[0] == '/' && strings.Count(word[:end], "/") != 1 {
 				return part{}, "", false, fmt.Errorf("the pattern in %q is not supported: it may have letters, digits, * and ?", s[:strings.Index(s, "}")+1])
 			}
 			p.op, p.pattern = op, word[:end]

@@ -1,16 +1,17 @@
 package zimage
 
 import (
-	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/zlayer-dev/zlayer/internal/lazyregexp"
 )
 
-var notInContext = regexp.MustCompile(`[^a-z0-9]+`)
+var notInContext = lazyregexp.New(`[^a-z0-9]+`)
 
 // contextName makes a name that can be that of an image, and is no other stage's.
 func contextName(stage string, i int) string {
-	name := strings.Trim(notInContext.ReplaceAllString(stage, "-"), "-")
+	name := strings.Trim(notInContext().ReplaceAllString(stage, "-"), "-")
 	if name != stage {
 		name += "-" + strconv.Itoa(i+1)
 	}
@@ -35,7 +36,7 @@ func dockerNames(f *File, index *stageIndex) []string {
 	}
 	out := make([]string, len(f.Stages))
 	for i := range f.Stages {
-		if name := f.Stages[i].Name; stageName.MatchString(name) && !taken[name] {
+		if name := f.Stages[i].Name; stageName().MatchString(name) && !taken[name] {
 			taken[name] = true
 			out[i] = name
 		}
@@ -44,8 +45,8 @@ func dockerNames(f *File, index *stageIndex) []string {
 		if out[i] != "" {
 			continue
 		}
-		name := strings.Trim(notInName.ReplaceAllString(strings.ToLower(f.Stages[i].Name), "-"), "-")
-		if !stageName.MatchString(name) {
+		name := strings.Trim(notInName().ReplaceAllString(strings.ToLower(f.Stages[i].Name), "-"), "-")
+		if !stageName().MatchString(name) {
 			name = strings.TrimSuffix("stage-"+name, "-")
 		}
 		unique := name
@@ -59,8 +60,8 @@ func dockerNames(f *File, index *stageIndex) []string {
 }
 
 var (
-	stageName = regexp.MustCompile(`^[a-z][a-z0-9-_.]*$`)
-	notInName = regexp.MustCompile(`[^a-z0-9_.-]+`)
+	stageName = lazyregexp.New(`^[a-z][a-z0-9-_.]*$`)
+	notInName = lazyregexp.New(`[^a-z0-9_.-]+`)
 )
 
 // readFrom lists the stages and images that a step reads.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/zlayer-dev/zlayer/frontend/yamlfile"
 	"github.com/zlayer-dev/zlayer/graph"
+	"github.com/zlayer-dev/zlayer/internal/lazyregexp"
 )
 
 // FromDockerfile returns the ZImagefile that says what a Dockerfile says; positions are those of
@@ -74,7 +74,7 @@ type reverser struct {
 }
 
 // parsePrefix is what a position says better.
-var parsePrefix = regexp.MustCompile(`^dockerfile parse error on line \d+: `)
+var parsePrefix = lazyregexp.New(`^dockerfile parse error on line \d+: `)
 
 // syntax gives BuildKit's parse error the form of ours.
 func (r *reverser) syntax(err error) error {
@@ -83,7 +83,7 @@ func (r *reverser) syntax(err error) error {
 	if errors.As(err, &el) && len(el.Locations) > 0 && len(el.Locations[0]) > 0 {
 		line = el.Locations[0][0].Start.Line
 	}
-	r.Errorf(graph.Pos{Line: line}, "parsing the Dockerfile: %s", parsePrefix.ReplaceAllString(err.Error(), ""))
+	r.Errorf(graph.Pos{Line: line}, "parsing the Dockerfile: %s", parsePrefix().ReplaceAllString(err.Error(), ""))
 	return r.Err()
 }
 

@@ -3,12 +3,12 @@ package zimage
 import (
 	"bytes"
 	"encoding/json"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/zlayer-dev/zlayer/graph"
+	"github.com/zlayer-dev/zlayer/internal/lazyregexp"
 )
 
 // run writes a RUN.
@@ -137,13 +137,13 @@ func oneLineCommand(cmd *Command, flags bool) string {
 	return jsonList([]string{"/bin/sh", "-c", text})
 }
 
-var shellName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+var shellName = lazyregexp.New(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 // exportable reports whether the shell itself can set the variables. Some it would refuse to set,
 // or take as its own settings.
 func exportable(env []Pair) bool {
 	for _, p := range env {
-		if !shellName.MatchString(p.Key.Value) {
+		if !shellName().MatchString(p.Key.Value) {
 			return false
 		}
 		switch p.Key.Value {

@@ -182,7 +182,7 @@ func (p *wordParser) variable(b *partBuilder) error {
 		b.literal('$')
 		return nil
 	}
-	if !shellName.MatchString(v.name) {
+	if !shellName().MatchString(v.name) {
 		return fmt.Errorf("$%s is no variable that a ZImagefile can expand", v.name)
 	}
 	if !braces {
@@ -221,7 +221,7 @@ func (p *wordParser) variable(b *partBuilder) error {
 			v.pattern += string(p.next())
 		}
 		p.next()
-		if !safePattern.MatchString(v.pattern) || r == '/' && strings.Count(v.pattern, "/") != 1 {
+		if !safePattern().MatchString(v.pattern) || r == '/' && strings.Count(v.pattern, "/") != 1 {
 			return fmt.Errorf("the pattern of ${%s%s%s} cannot be written in a ZImagefile", v.name, v.op, v.pattern)
 		}
 		b.add(v)

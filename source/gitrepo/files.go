@@ -8,7 +8,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -16,6 +15,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"github.com/zlayer-dev/zlayer/graph"
+	"github.com/zlayer-dev/zlayer/internal/lazyregexp"
 )
 
 const (
@@ -107,7 +107,7 @@ func (r *Repos) trim() {
 }
 
 // converted matches attributes by which git writes a file otherwise than it is kept.
-var converted = regexp.MustCompile(`crlf|ident|working-tree-encoding`)
+var converted = lazyregexp.New(`crlf|ident|working-tree-encoding`)
 
 // ErrOther says that a file is not simply what the commit has for its path: it is a
 // link or a directory, or is converted when it is checked out.
@@ -149,7 +149,7 @@ func (f *Files) Read(ctx context.Context, name string, limit int64) ([]byte, err
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return nil, err
 			}
-			if converted.Match(text) {
+			if converted().Match(text) {
 				return nil, fmt.Errorf("%s may be converted: %w", name, ErrOther)
 			}
 			if dir == "." {
