@@ -257,6 +257,7 @@ func (j *job) prepared(ctx context.Context, c *client.Client) (*graph.Graph, err
 		return nil, nil
 	}
 	j.run.sources.addStores(j.layouts)
+	j.run.sources.addStores(map[string]content.Store{filesID: j.run.files})
 	if s, err := j.engine.Store(); err == nil {
 		j.run.sources.addStores(map[string]content.Store{storeID: s.Content()})
 	}
@@ -299,6 +300,9 @@ func (j *job) solveGraph(ctx context.Context, req dockerfile.SolveRequest, track
 	refs := make([]gwclient.Reference, len(outputs))
 	for i, o := range outputs {
 		refs[i] = results[o.ID]
+	}
+	if j.isWasmArtifact() && len(refs) == 1 && j.compiled != nil && j.compiled.base != "" {
+		j.statWasm(ctx, refs[0])
 	}
 	return refs, nil
 }

@@ -12,7 +12,6 @@ import (
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/session"
 	digest "github.com/opencontainers/go-digest"
-	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/zlayer-dev/zlayer/dag"
 	"github.com/zlayer-dev/zlayer/graph"
@@ -76,7 +75,7 @@ type job struct {
 	// builtBy is what the daemon has built before; taken are the stages that it takes
 	// from the store instead, by their last operation.
 	builtBy *built
-	taken   map[digest.Digest]ocispecs.Descriptor
+	taken   map[digest.Digest]taken
 	// warnings are what the user should know although it does not stop the build.
 	warnings []string
 	// wasm is set for a build of WebAssembly.

@@ -28,5 +28,5 @@ func (c *composer) ownNames(g *graph.Graph, dirs map[string]string) (*graph.Grap
 		}
 		op.GetSource().Identifier = "local://" + c.job.localName(name, dirs[name])
 		return true, nil
-	}, nil)
+	}, graph.Rewriting{})
 }

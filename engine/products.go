@@ -62,7 +62,7 @@ func (j *job) addCacheMounts(g *graph.Graph, others []*graph.Stage) (*graph.Grap
 			}
 		}
 		return changed, nil
-	}, nil)
+	}, graph.Rewriting{})
 }
 
 func hasCache(exec *pb.ExecOp, target string) bool {

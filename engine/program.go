@@ -241,7 +241,7 @@ func stateStage(ctx context.Context, j *job, gw gwclient.Client, sc dag.StateCon
 		src.Identifier = "local://" + j.localName(name, dir)
 		src.Attrs[pb.AttrLocalSessionID] = session
 		return true, nil
-	}, nil)
+	}, graph.Rewriting{})
 	if err != nil {
 		return nil, err
 	}

@@ -9,11 +9,13 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/client"
 	gwpb "github.com/moby/buildkit/frontend/gateway/pb"
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/moby/buildkit/util/apicaps"
+	"github.com/moby/buildkit/util/contentutil"
 	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -42,8 +44,9 @@ type run struct {
 	// own is the platform of builds that name none, found out once.
 	own     sync.Once
 	ownSpec ocispecs.Platform
-	// sources is what the daemon reads from.
+	// sources is what the daemon reads from, files the part of it that is made for the call.
 	sources *sources
+	files   content.Store
 	// units are the builds compiled so far, for all jobs of the call.
 	units *unitTable
 	// batch: the call has several builds; jobs are those, by the names that build files
@@ -81,7 +84,7 @@ func (e *Engine) newRunWith(req Request, spec []string) (*run, error) {
 		// The daemon may reach what cannot be reached from here.
 		r.git.Patience = gitPatience
 	}
-	r.sources = newSources(req.NormalizeModes)
+	r.sources, r.files = newSources(req.NormalizeModes), contentutil.NewBuffer()
 	var err error
 	r.memo, err = e.openMemo(spec, r.warn)
 	r.traces, r.asker, r.builds = e.openTraces(spec), &asker{run: r}, map[string]*job{}

@@ -129,13 +129,17 @@ func rawName(name string) string {
 // the session's id and the present names of local directories in place of those it was
 // compiled with, and locked sources as they are locked.
 func (j *job) forDaemon(sess *session.Session) (*graph.Graph, error) {
-	names := map[digest.Digest]string{}
-	for head, desc := range j.taken {
-		names[head] = "[internal] take " + j.stageNames(head) + " from the store, " + desc.Digest.Encoded()[:12]
+	also := graph.Rewriting{Names: map[digest.Digest]string{}, Grafts: map[digest.Digest]graph.Graft{}}
+	for head, t := range j.taken {
+		if t.file != nil {
+			also.Grafts[head] = t.graft(sess)
+			continue
+		}
+		also.Names[head] = "[internal] take " + j.stageNames(head) + " from the store, " + t.desc.Digest.Encoded()[:12]
 	}
 	return graph.Rewrite(j.known, func(was digest.Digest, op *pb.Op) (bool, error) {
-		if desc, ok := j.taken[was]; ok {
-			substitute(op, sess, desc)
+		if t, ok := j.taken[was]; ok && t.file == nil {
+			substitute(op, sess, t.desc, storeID)
 			return true, nil
 		}
 		src := op.GetSource()
@@ -161,7 +165,7 @@ func (j *job) forDaemon(sess *session.Session) (*graph.Graph, error) {
 		changed := p.Ref != s.Ref || !maps.Equal(p.Attrs, s.Attrs)
 		src.Identifier, src.Attrs = p.Scheme+"://"+p.Ref, p.Attrs
 		return changed, nil
-	}, names)
+	}, also)
 }
 
 // stageNames names the stages that end in an operation.

@@ -77,10 +77,19 @@ func (j *job) manifestFor(ctx context.Context, desc ocispecs.Descriptor, p ocisp
 	return desc, false
 }
 
+// taken is a stage that the daemon need not build.
+type taken struct {
+	// desc is the image that the daemon reads instead.
+	desc ocispecs.Descriptor
+	// file: it is not the stage's, but has the one file that the stage copies.
+	file *copied
+}
+
 // substitutes finds the stages that the daemon need not build because the store has
-// their images, by the digest of their last operation: what is based on something that
-// a daemon has never built, and that an earlier build has left in the store.
-func (j *job) substitutes(ctx context.Context) map[digest.Digest]ocispecs.Descriptor {
+// their images, or the file they consist of, by the digest of their last operation:
+// what is based on something that a daemon has never built, and that an earlier build
+// has left in the store.
+func (j *job) substitutes(ctx context.Context) map[digest.Digest]taken {
 	k := j.compiled
 	if k == nil || k.base == "" || j.req.NoCache || len(j.req.NoCacheFilter) > 0 {
 		return nil
@@ -93,7 +102,7 @@ func (j *job) substitutes(ctx context.Context) map[digest.Digest]ocispecs.Descri
 	for _, o := range k.graph.Outputs() {
 		outputs[o.ID] = true
 	}
-	found := map[digest.Digest]ocispecs.Descriptor{}
+	found := map[digest.Digest]taken{}
 	seen := map[digest.Digest]bool{}
 	var walk func(st *graph.Stage)
 	walk = func(st *graph.Stage) {
@@ -105,7 +114,11 @@ func (j *job) substitutes(ctx context.Context) map[digest.Digest]ocispecs.Descri
 		if !outputs[st.ID] && !j.builtBy.has(key) {
 			rec, err := j.run.memo.Get(ctx, stageRecordKey(key))
 			if err == nil && rec.Image != nil && s.Complete(ctx, *rec.Image) == nil {
-				found[st.Head] = *rec.Image
+				found[st.Head] = taken{desc: *rec.Image}
+				return
+			}
+			if t, ok := j.takeFile(ctx, st); ok {
+				found[st.Head] = t
 				return
 			}
 		}
@@ -120,13 +133,13 @@ func (j *job) substitutes(ctx context.Context) map[digest.Digest]ocispecs.Descri
 }
 
 // substitute makes an operation the image that its result is known to be.
-func substitute(op *pb.Op, sess *session.Session, desc ocispecs.Descriptor) {
+func substitute(op *pb.Op, sess *session.Session, desc ocispecs.Descriptor, store string) {
 	op.Inputs = nil
 	op.Op = &pb.Op_Source{Source: &pb.SourceOp{
 		Identifier: "oci-layout://" + substituteRef + "@" + desc.Digest.String(),
 		Attrs: map[string]string{
 			pb.AttrOCILayoutSessionID: sess.ID(),
-			pb.AttrOCILayoutStoreID:   storeID,
+			pb.AttrOCILayoutStoreID:   store,
 		},
 	}}
 }

@@ -52,6 +52,14 @@ func TestSubstitution(t *testing.T) {
 		"base/Dockerfile": "FROM scratch\nCOPY busybox /bin/busybox\nRUN [\"/bin/busybox\", \"touch\", \"-d\", \"@1\", \"/made\"]\nENV X=1\n",
 		"app/Dockerfile":  "FROM example.com/base\nWORKDIR /app\nCOPY b .\nRUN [\"/bin/busybox\", \"ls\", \"/made\"]\n",
 		"app/b":           "one",
+		// A module, by a compiler that writes an empty one, and an image with it.
+		"tools/Dockerfile": "FROM scratch\nCOPY busybox /bin/busybox\nCOPY --chmod=755 clang /bin/clang\nRUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]\n",
+		"tools/clang":      "#!/bin/sh\nwhile [ \"$1\" != -o ]; do shift; done\nprintf '\\000asm\\001\\000\\000\\000' >\"$2\" && chmod 750 \"$2\" && chown 7:8 \"$2\"\n",
+		"module/main.c":    "int main() {}\n",
+		"host/Dockerfile":  "FROM scratch\nCOPY b .\nCOPY --from=example.com/module /module.wasm /plugins/\n",
+		"host/b":           "one",
+		"entry/Dockerfile": "FROM example.com/module\nCOPY b .\n",
+		"entry/b":          "one",
 	})
 	busybox, err := os.ReadFile("/bin/busybox")
 	if err != nil {
@@ -60,11 +68,18 @@ func TestSubstitution(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "base", "busybox"), busybox, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.WriteFile(filepath.Join(dir, "tools", "busybox"), busybox, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	request := func() BatchRequest {
-		req := batchOf(dir, "base", "app")
+		req := batchOf(dir, "base", "app", "tools", "module", "host", "entry")
 		for i := range req.Builds {
-			req.Builds[i].BuildArgs = map[string]string{"SOURCE_DATE_EPOCH": "1"}
-			req.Builds[i].Outputs = []Output{{Type: OutputStore, Attrs: map[string]string{"rewrite-timestamp": "true"}}}
+			b := &req.Builds[i]
+			b.BuildArgs = map[string]string{"SOURCE_DATE_EPOCH": "1"}
+			b.Outputs = []Output{{Type: OutputStore, Attrs: map[string]string{"rewrite-timestamp": "true"}}}
+			if b.Name == "module" {
+				b.Wasm, b.Outputs, b.BuildArgs["WASM_IMAGE"] = &WasmOptions{}, nil, "example.com/tools"
+			}
 		}
 		return req
 	}
@@ -72,8 +87,10 @@ func TestSubstitution(t *testing.T) {
 	if _, err := engineWith(t, memo, store).BuildAll(t.Context(), request()); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "app", "b"), []byte("two"), 0o644); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"app", "host", "entry"} {
+		if err := os.WriteFile(filepath.Join(dir, name, "b"), []byte("two"), 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 
 	req := request()
@@ -82,18 +99,20 @@ func TestSubstitution(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := states(res), "base unchanged, app built"; got != want {
+	if got, want := states(res), "base unchanged, app built, tools unchanged, module unchanged, host built, entry built"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
-	if s := steps(); strings.Contains(s, "touch") || !strings.Contains(s, "ls /made") && !strings.Contains(s, `"ls"`) {
+	if s := steps(); strings.Contains(s, "touch") || strings.Contains(s, "clang") || !strings.Contains(s, "take /wasm/module.wasm") || !strings.Contains(s, "ls /made") && !strings.Contains(s, `"ls"`) {
 		t.Errorf("what ran:\n%s", s)
 	}
 	whole, err := engineWith(t, "off", t.TempDir()).BuildAll(t.Context(), request())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := digestOf(res, "app"), digestOf(whole, "app"); got != want {
-		t.Errorf("on a substituted base the image is %s, built as a whole it is %s", got, want)
+	for _, name := range []string{"app", "host", "entry"} {
+		if got, want := digestOf(res, name), digestOf(whole, name); got != want || got == "" {
+			t.Errorf("on a substituted base %s is %s, built as a whole it is %s", name, got, want)
+		}
 	}
 }
 

@@ -79,6 +79,19 @@ type wasmJob struct {
 
 	mu    sync.Mutex
 	build *wasm.Build // once the build file has been compiled
+	stat  *fileStat   // of the result, once it is there
+}
+
+func (w *wasmJob) setStat(s *fileStat) {
+	w.mu.Lock()
+	w.stat = s
+	w.mu.Unlock()
+}
+
+func (w *wasmJob) statted() *fileStat {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.stat
 }
 
 func (w *wasmJob) setBuild(b *wasm.Build) {

@@ -55,14 +55,8 @@ func (j *job) recallWasm(ctx context.Context, k *keys) (*Result, error) {
 // findWasm looks for the binary of a record: in the store, and where earlier builds
 // have put it.
 func (j *job) findWasm(ctx context.Context, rec *memo.Record) []byte {
-	fits := func(data []byte, err error) bool {
-		return err == nil && int64(len(data)) == rec.Size && digest.FromBytes(data) == rec.Digest
-	}
-	if s, err := j.engine.Store(); err == nil {
-		desc := ocispecs.Descriptor{Digest: rec.Digest, Size: rec.Size}
-		if data, err := content.ReadBlob(ctx, s.Content(), desc); fits(data, err) {
-			return data
-		}
+	if data := j.storedBlob(ctx, rec); data != nil {
+		return data
 	}
 	for _, f := range j.wasm.files {
 		if !strings.HasSuffix(f, ".wasm") {
@@ -71,11 +65,29 @@ func (j *job) findWasm(ctx context.Context, rec *memo.Record) []byte {
 		if fi, err := os.Stat(f); err != nil || fi.Size() != rec.Size {
 			continue
 		}
-		if data, err := readWasm(f); fits(data, err) {
+		if data, err := readWasm(f); err == nil && isOf(rec, data) {
 			return data
 		}
 	}
 	return nil
+}
+
+// storedBlob is the file of a record, as the store has it; nil if that has not.
+func (j *job) storedBlob(ctx context.Context, rec *memo.Record) []byte {
+	s, err := j.engine.Store()
+	if err != nil || rec.Size > maxWasm {
+		return nil
+	}
+	data, err := content.ReadBlob(ctx, s.Content(), ocispecs.Descriptor{Digest: rec.Digest, Size: rec.Size})
+	if err != nil || !isOf(rec, data) {
+		return nil
+	}
+	return data
+}
+
+// isOf reports whether data is what a record of a file names.
+func isOf(rec *memo.Record, data []byte) bool {
+	return int64(len(data)) == rec.Size && digest.FromBytes(data) == rec.Digest
 }
 
 // rememberWasm records which binary a build has made.
@@ -92,6 +104,7 @@ func (j *job) rememberWasm(ctx context.Context, k *keys, res *Result) error {
 	if err != nil {
 		return err
 	}
+	j.rememberWasmStage(ctx, k, data)
 	return j.run.memo.Put(ctx, &memo.Record{
 		Key: k.wasmKey(), Kind: memo.KindFile, Digest: digest.FromBytes(data), Size: int64(len(data)), Names: j.outputs.names, Metadata: said,
 		Tool: j.engine.cfg.Version, Created: time.Now(), Parts: j.partsOf(ctx, k),

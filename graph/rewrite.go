@@ -13,13 +13,30 @@ import (
 // operation that is replaced may lose inputs, but gets none.
 type ChangeOp func(was digest.Digest, op *pb.Op) (bool, error)
 
+// Graft is a source that an operation reads instead of what it did.
+type Graft struct {
+	// Input is the place among the inputs of the operation.
+	Input int
+	// Source reads nothing itself.
+	Source *pb.Op
+	// Name is what people are told it is.
+	Name string
+}
+
+// Rewriting is what else Rewrite does; all of it is by the digest of an operation before.
+type Rewriting struct {
+	// Names gives operations another name for people.
+	Names map[digest.Digest]string
+	// Grafts gives operations another input.
+	Grafts map[digest.Digest]Graft
+}
+
 // Rewrite gives the graph in which every operation is what change has made of it:
 // names of local sources, sessions and what else is not known before a daemon is, or a
 // result that is taken from elsewhere. Each operation is changed once. What nothing
-// reads any more is left out. Names, positions and configs of stages stay; names gives
-// operations, by their digest before, another name for people, nil none.
-func Rewrite(g *Graph, change ChangeOp, names map[digest.Digest]string) (*Graph, error) {
-	r := &rewriter{change: change, names: names, ops: map[digest.Digest]rewritten{}, sets: map[*Ops]*Ops{}, stages: map[digest.Digest]*Stage{}}
+// reads any more is left out. Names, positions and configs of stages stay.
+func Rewrite(g *Graph, change ChangeOp, also Rewriting) (*Graph, error) {
+	r := &rewriter{change: change, Rewriting: also, ops: map[digest.Digest]rewritten{}, sets: map[*Ops]*Ops{}, stages: map[digest.Digest]*Stage{}}
 	for _, s := range g.stages {
 		if err := r.stage(s); err != nil {
 			return nil, fmt.Errorf("rewriting stage %q: %w", s.Name, err)
@@ -33,8 +50,8 @@ func Rewrite(g *Graph, change ChangeOp, names map[digest.Digest]string) (*Graph,
 }
 
 type rewriter struct {
+	Rewriting
 	change ChangeOp
-	names  map[digest.Digest]string
 	ops    map[digest.Digest]rewritten
 	sets   map[*Ops]*Ops
 	stages map[digest.Digest]*Stage
@@ -79,6 +96,9 @@ func (r *rewriter) set(was *Ops) (*Ops, error) {
 		n.source = &pb.Source{Infos: was.source.Infos, Locations: make(map[string]*pb.Locations, len(was.source.Locations))}
 	}
 	for _, o := range was.ops {
+		if err := r.graft(n, o.digest); err != nil {
+			return nil, err
+		}
 		ro, ok := r.ops[o.digest]
 		if !ok {
 			var err error
@@ -93,7 +113,7 @@ func (r *rewriter) set(was *Ops) (*Ops, error) {
 		n.index[ro.digest] = len(n.ops)
 		n.ops = append(n.ops, ro.op)
 		md := was.metadata[string(o.digest)]
-		if name, ok := r.names[o.digest]; ok {
+		if name, ok := r.Names[o.digest]; ok {
 			md = &pb.OpMetadata{Description: map[string]string{"llb.customname": name}}
 		}
 		if md != nil {
@@ -105,6 +125,30 @@ func (r *rewriter) set(was *Ops) (*Ops, error) {
 	}
 	r.sets[was] = n
 	return n, nil
+}
+
+// graft puts the source that an operation is to read before it.
+func (r *rewriter) graft(n *Ops, reader digest.Digest) error {
+	g, ok := r.Grafts[reader]
+	if !ok {
+		return nil
+	}
+	o, err := encoded(g.Source)
+	if err != nil {
+		return err
+	}
+	if _, twice := n.index[o.digest]; twice {
+		return nil
+	}
+	n.index[o.digest] = len(n.ops)
+	n.ops = append(n.ops, o)
+	n.metadata[string(o.digest)] = &pb.OpMetadata{Description: map[string]string{"llb.customname": g.Name}}
+	return nil
+}
+
+func encoded(x *pb.Op) (op, error) {
+	bytes, err := proto.MarshalOptions{Deterministic: true}.Marshal(x)
+	return op{digest: digest.FromBytes(bytes), bytes: bytes, Op: x}, err
 }
 
 func (r *rewriter) op(was op) (rewritten, error) {
@@ -120,6 +164,16 @@ func (r *rewriter) op(was op) (rewritten, error) {
 			in.Digest, changed = string(ri.digest), true
 		}
 	}
+	if g, ok := r.Grafts[was.digest]; ok {
+		if g.Input < 0 || g.Input >= len(n.Inputs) {
+			return rewritten{}, fmt.Errorf("operation %s has no input %d", was.digest, g.Input)
+		}
+		o, err := encoded(g.Source)
+		if err != nil {
+			return rewritten{}, err
+		}
+		n.Inputs[g.Input], changed = &pb.Input{Digest: string(o.digest)}, true
+	}
 	mine, err := r.change(was.digest, n.Op)
 	if err != nil {
 		return rewritten{}, err
@@ -127,9 +181,6 @@ func (r *rewriter) op(was op) (rewritten, error) {
 	if !changed && !mine {
 		return rewritten{was}, nil
 	}
-	if n.bytes, err = (proto.MarshalOptions{Deterministic: true}).Marshal(n.Op); err != nil {
-		return rewritten{}, err
-	}
-	n.digest = digest.FromBytes(n.bytes)
-	return rewritten{n}, nil
+	n, err = encoded(n.Op)
+	return rewritten{n}, err
 }

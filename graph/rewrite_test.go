@@ -37,7 +37,7 @@ func localGraph(t *testing.T, name string) *Graph {
 }
 
 func TestRewriteIsAsIfItHadBeenSoFromTheStart(t *testing.T) {
-	got, err := Rewrite(localGraph(t, "context"), rename("other"), nil)
+	got, err := Rewrite(localGraph(t, "context"), rename("other"), Rewriting{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +58,7 @@ func TestRewriteIsAsIfItHadBeenSoFromTheStart(t *testing.T) {
 
 func TestRewriteNothing(t *testing.T) {
 	g := localGraph(t, "context")
-	got, err := Rewrite(g, func(digest.Digest, *pb.Op) (bool, error) { return false, nil }, nil)
+	got, err := Rewrite(g, func(digest.Digest, *pb.Op) (bool, error) { return false, nil }, Rewriting{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +80,7 @@ func TestRewriteReplaces(t *testing.T) {
 		op.Op = &pb.Op_Source{Source: &pb.SourceOp{Identifier: "docker-image://" + pinned}}
 		op.Inputs = nil
 		return true, nil
-	}, map[digest.Digest]string{head: "taken"})
+	}, Rewriting{Names: map[digest.Digest]string{head: "taken"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,9 +100,40 @@ func TestRewriteReplaces(t *testing.T) {
 	}
 }
 
+// TestRewriteGrafts has a step read something else: what it read must be gone, and the step
+// must stay.
+func TestRewriteGrafts(t *testing.T) {
+	g := localGraph(t, "context")
+	copied := g.Stages()[0].Head
+	graft := func(input int) (*Graph, error) {
+		return Rewrite(g, func(digest.Digest, *pb.Op) (bool, error) { return false, nil }, Rewriting{Grafts: map[digest.Digest]Graft{
+			copied: {Input: input, Name: "grafted", Source: &pb.Op{Op: &pb.Op_Source{Source: &pb.SourceOp{Identifier: "docker-image://" + pinned + "x"}}}},
+		}})
+	}
+	for n, in := range g.Stages()[0].Op(copied).Inputs {
+		if s := g.Stages()[0].Op(digest.Digest(in.Digest)).GetSource(); !strings.HasPrefix(s.Identifier, "local://") {
+			continue
+		}
+		got, err := graft(n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		base := got.Inputs(got.Outputs()[0])[0]
+		if names := stepNames(base); !slices.Equal(names, []string{"docker-image://" + pinned, "grafted", "copy"}) && !slices.Equal(names, []string{"grafted", "docker-image://" + pinned, "copy"}) {
+			t.Errorf("the stage has steps %q", names)
+		}
+		if def, err := NewStage(Spec{Name: "again", Platform: base.Platform, Definition: base.Definition()}); err != nil || def.Head != base.Head {
+			t.Errorf("its definition does not hold together: %v", err)
+		}
+	}
+	if _, err := graft(2); err == nil {
+		t.Error("an input that is not there was replaced")
+	}
+}
+
 func TestRewriteFails(t *testing.T) {
 	boom := errors.New("boom")
-	if _, err := Rewrite(localGraph(t, "context"), func(digest.Digest, *pb.Op) (bool, error) { return false, boom }, nil); !errors.Is(err, boom) {
+	if _, err := Rewrite(localGraph(t, "context"), func(digest.Digest, *pb.Op) (bool, error) { return false, boom }, Rewriting{}); !errors.Is(err, boom) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -225,7 +225,7 @@ func (r *Retry) variant(s *graph.Stage, tries map[digest.Digest]int) (*graph.Sta
 		}
 		op.Constraints.Filter = append(op.Constraints.Filter, fmt.Sprintf("zlayer.try==%d", tries[was]))
 		return true, nil
-	}, nil)
+	}, graph.Rewriting{})
 	if err != nil || !changed {
 		return s, err
 	}

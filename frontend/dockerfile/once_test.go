@@ -133,7 +133,7 @@ func compareWays(t *testing.T, text string, opts map[string]string) bool {
 		}
 		src.Identifier = "local://" + local(src.Identifier[len("local://"):])
 		return true, nil
-	}, nil)
+	}, graph.Rewriting{})
 	if err != nil {
 		t.Fatal(err)
 	}
