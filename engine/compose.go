@@ -144,6 +144,7 @@ func (c *composer) optionsFor(u unit, dirs map[string]string, shown string, chai
 			if s, ok, err := c.programState(ctx, u, ref); ok {
 				if err == nil {
 					conv.note(s)
+					err = conv.checkBase(ref, new(windowsRules).ground(s))
 				}
 				return s, err
 			}
@@ -155,13 +156,15 @@ func (c *composer) optionsFor(u unit, dirs map[string]string, shown string, chai
 			if err := checkChain(next, n.key()); err != nil {
 				return nil, c.at(ref.Pos, conv, err)
 			}
-			s, err := c.once(ctx, n, next)
-			if err == nil {
-				conv.note(s)
-			} else if errors.Is(err, errCircle) {
-				err = c.at(ref.Pos, conv, err)
+			done, err := c.once(ctx, n, next)
+			switch {
+			case errors.Is(err, errCircle):
+				return nil, c.at(ref.Pos, conv, err)
+			case err != nil:
+				return nil, err
 			}
-			return s, err
+			conv.note(done.stage)
+			return done.stage, conv.checkBase(ref, done.ground)
 		},
 	}
 	if c.short != nil {
@@ -282,7 +285,7 @@ func (c *composer) at(pos graph.Pos, conv *conversion, err error) error {
 }
 
 // once compiles a unit, or waits for whoever is compiling it.
-func (c *composer) once(ctx context.Context, u unit, chain []link) (*graph.Stage, error) {
+func (c *composer) once(ctx context.Context, u unit, chain []link) (*composed, error) {
 	done, err := c.units.once(ctx, u.key()+c.attrsKey(u), c.self, chain, func(ctx context.Context, done *composed) (*graph.Stage, error) {
 		return c.compile(ctx, u, chain, done)
 	})
@@ -295,7 +298,7 @@ func (c *composer) once(ctx context.Context, u unit, chain []link) (*graph.Stage
 		}
 	}
 	c.inputs.merge(&done.inputs)
-	return done.stage, err
+	return done, err
 }
 
 // attrsKey tells apart compilations of one unit for requests that say differently how
@@ -352,6 +355,7 @@ func (c *composer) compile(ctx context.Context, u unit, chain []link, done *comp
 	if g, err = c.ownNames(g, dirs); err != nil {
 		return nil, err
 	}
+	done.ground = o.conv.rules.ground(g.Outputs()[0])
 	return g.Outputs()[0], nil
 }
 

@@ -27,6 +27,7 @@ type conversion struct {
 	text []byte
 	// builds are the nested builds of a ZImagefile, by the names that stand for them.
 	builds map[string]zimage.Nested
+	rules  windowsRules
 
 	mu sync.Mutex
 	// nested are the stages of other builds that the file is based on.
@@ -43,26 +44,28 @@ func (c *conversion) note(s *graph.Stage) {
 // convert implements dockerfile.Options.Convert.
 func (c *conversion) convert(ctx context.Context, target string, text []byte) (*frontend.Text, error) {
 	if t := c.convertProgram(); t != nil {
-		return t, nil
+		return t, c.checkProgram(t)
 	}
 	c.text = text
+	opt := c.zimageOptions(ctx)
 	if !zimage.IsZImagefile(filepath.Base(c.unit.file), text) {
-		return nil, zimage.CheckWindowsDockerfile(c.shown, text, target, zimage.Options{
-			BuildArgs: c.unit.args, Platform: c.unit.platform, Windows: buildsWindows(c.gw),
-		})
+		c.rules.read(zimage.MayBeWindows(text, opt), func() *zimage.WindowsStages { return zimage.DockerfileStages(c.shown, text, target, opt) })
+		warnings, err := zimage.CheckWindowsDockerfile(c.shown, text, target, opt)
+		c.tell(warnings)
+		return nil, err
 	}
 	f, err := zimage.ParseVars(c.shown, text, c.job.req.Vars)
 	if err != nil {
 		return nil, err
 	}
-	d, err := c.dockerfileOf(ctx, f)
+	d, err := c.dockerfileOf(f, opt)
 	if err != nil {
 		return nil, err
 	}
-	if c.warn != nil {
-		for _, w := range d.Warnings {
-			c.warn(solver.WarningInfo{Level: 1, Short: w.Err.Error(), Pos: w.Pos, Source: text})
-		}
+	c.tell(d.Warnings)
+	if d.Windows != nil {
+		d.Windows.SetTarget(target)
+		c.rules.read(zimage.MayBeWindows(d.Text, opt), func() *zimage.WindowsStages { return d.Windows })
 	}
 	c.builds = map[string]zimage.Nested{}
 	for _, b := range d.Builds {
@@ -75,13 +78,58 @@ func (c *conversion) convert(ctx context.Context, target string, text []byte) (*
 	return t, nil
 }
 
-func (c *conversion) dockerfileOf(ctx context.Context, f *zimage.File) (*zimage.Dockerfile, error) {
-	opt := zimage.Options{
+// tell passes on what is odd about the file.
+func (c *conversion) tell(warnings []*graph.PosError) {
+	if c.warn == nil {
+		return
+	}
+	for _, w := range warnings {
+		c.warn(solver.WarningInfo{Level: 1, Short: w.Err.Error(), Pos: w.Pos, Source: c.text})
+	}
+}
+
+// checkBase checks the rules for Windows content of stages that are based on another
+// build.
+func (c *conversion) checkBase(ref dockerfile.Reference, g *ground) error {
+	var build *zimage.Nested
+	if b, ok := c.builds[normalName(ref.Name)]; ok {
+		build = &b
+	}
+	warnings, err := c.rules.nest(ref, build, g)
+	c.tell(warnings)
+	return err
+}
+
+// programText is what positions in the Dockerfile of a program call it until they are
+// turned into those of Go.
+const programText = "program"
+
+// checkProgram checks the rules for Windows content.
+func (c *conversion) checkProgram(t *frontend.Text) error {
+	opt := zimage.Options{BuildArgs: c.unit.args, Platform: c.unit.platform, Windows: buildsWindows(c.gw)}
+	c.rules.place = func(p graph.Pos) graph.Pos {
+		if p.File != programText {
+			return p
+		}
+		return t.Pos(p.Line)
+	}
+	c.rules.read(zimage.MayBeWindows(t.Dockerfile, opt), func() *zimage.WindowsStages {
+		return zimage.DockerfileStages(programText, t.Dockerfile, t.Target, opt)
+	})
+	_, err := zimage.CheckWindowsDockerfile(programText, t.Dockerfile, t.Target, opt)
+	return c.rules.placed(err)
+}
+
+func (c *conversion) zimageOptions(ctx context.Context) zimage.Options {
+	return zimage.Options{
 		BuildArgs:    c.unit.args,
 		Platform:     c.unit.platform,
 		Windows:      buildsWindows(c.gw),
 		ImageWorkdir: func(ref string) (string, bool) { return c.imageWorkdir(ctx, ref) },
 	}
+}
+
+func (c *conversion) dockerfileOf(f *zimage.File, opt zimage.Options) (*zimage.Dockerfile, error) {
 	if f.Mode() == zimage.ModeRuntime {
 		return c.overlay(f, opt)
 	}

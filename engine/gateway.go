@@ -46,7 +46,8 @@ func GatewayBuild(ctx context.Context, gw gwclient.Client) (*gwclient.Result, er
 	}
 	opts := gw.BuildOpts().Opts
 	u := gatewayUnit{file: "-f " + opts["filename"], target: opts["target"], args: prefixed(opts, "build-arg:"), platform: opts["platform"]}
-	res, err := dockerfile.Frontend{Options: g.options(u, gw, nil, nil)}.Build(ctx, gw)
+	o, _ := g.options(u, gw, nil, nil)
+	res, err := dockerfile.Frontend{Options: o}.Build(ctx, gw)
 	return res, withSource(err)
 }
 
@@ -111,10 +112,11 @@ type gatewayFile struct {
 
 	text   []byte
 	builds map[string]zimage.Nested
+	rules  windowsRules
 }
 
 // options is how a unit, self, is compiled; chain is the way to it.
-func (g *gatewayComposer) options(u gatewayUnit, client gwclient.Client, chain []link, self *composed) dockerfile.Options {
+func (g *gatewayComposer) options(u gatewayUnit, client gwclient.Client, chain []link, self *composed) (dockerfile.Options, *windowsRules) {
 	f := &gatewayFile{gatewayComposer: g, unit: u, client: client, chain: chain, self: self}
 	o := dockerfile.Options{Convert: f.convert, Nested: f.nested}
 	f.shown = path.Base(client.BuildOpts().Opts["filename"])
@@ -125,7 +127,7 @@ func (g *gatewayComposer) options(u gatewayUnit, client gwclient.Client, chain [
 			o.Subdir = u.dir
 		}
 	}
-	return o
+	return o, &f.rules
 }
 
 const contextLocal = dockerui.DefaultLocalNameContext
@@ -135,9 +137,11 @@ func (f *gatewayFile) convert(ctx context.Context, target string, text []byte) (
 	f.text = text
 	name := path.Base(f.client.BuildOpts().Opts["filename"])
 	if !zimage.IsZImagefile(name, text) {
-		return nil, zimage.CheckWindowsDockerfile(f.shown, text, target, zimage.Options{
-			BuildArgs: f.unit.args, Platform: f.unit.platform, Windows: buildsWindows(f.gw),
-		})
+		opt := zimage.Options{BuildArgs: f.unit.args, Platform: f.unit.platform, Windows: buildsWindows(f.gw)}
+		f.rules.read(zimage.MayBeWindows(text, opt), func() *zimage.WindowsStages { return zimage.DockerfileStages(f.shown, text, target, opt) })
+		warnings, err := zimage.CheckWindowsDockerfile(f.shown, text, target, opt)
+		f.tell(ctx, "Dockerfile", warnings)
+		return nil, err
 	}
 	file, err := zimage.Parse(f.shown, text)
 	if err != nil {
@@ -147,10 +151,10 @@ func (f *gatewayFile) convert(ctx context.Context, target string, text []byte) (
 	if err != nil {
 		return nil, err
 	}
-	for _, w := range d.Warnings {
-		_ = f.gw.Warn(ctx, digest.FromBytes(text), w.Err.Error(), gwclient.WarnOpts{
-			Level: 1, SourceInfo: &pb.SourceInfo{Filename: f.shown, Language: "YAML", Data: text}, Range: pbRanges(w.Pos),
-		})
+	f.tell(ctx, "YAML", d.Warnings)
+	if d.Windows != nil {
+		d.Windows.SetTarget(target)
+		f.rules.read(zimage.MayBeWindows(d.Text, zimage.Options{BuildArgs: f.unit.args, Platform: f.unit.platform}), func() *zimage.WindowsStages { return d.Windows })
 	}
 	f.builds = map[string]zimage.Nested{}
 	for _, b := range d.Builds {
@@ -161,6 +165,15 @@ func (f *gatewayFile) convert(ctx context.Context, target string, text []byte) (
 		return nil, fmt.Errorf("%s: %w", f.shown, err)
 	}
 	return t, nil
+}
+
+// tell passes on what is odd about the file.
+func (f *gatewayFile) tell(ctx context.Context, language string, warnings []*graph.PosError) {
+	for _, w := range warnings {
+		_ = f.gw.Warn(ctx, digest.FromBytes(f.text), w.Err.Error(), gwclient.WarnOpts{
+			Level: 1, SourceInfo: &pb.SourceInfo{Filename: f.shown, Language: language, Data: f.text}, Range: pbRanges(w.Pos),
+		})
+	}
 }
 
 func (f *gatewayFile) dockerfileOf(ctx context.Context, file *zimage.File) (*zimage.Dockerfile, error) {
@@ -272,7 +285,9 @@ func (f *gatewayFile) nested(ctx context.Context, ref dockerfile.Reference) (*gr
 	case err != nil:
 		return nil, err
 	}
-	return done.stage, nil
+	warnings, err := f.rules.nest(ref, &b, done.ground)
+	f.tell(ctx, "YAML", warnings)
+	return done.stage, err
 }
 
 // locate finds the directory and the build file of a nested build.
@@ -328,13 +343,15 @@ func (f *gatewayFile) listing(ctx context.Context, dir string) (fs.FS, error) {
 // compile compiles a nested build.
 func (g *gatewayComposer) compile(ctx context.Context, u gatewayUnit, chain []link, self *composed) (*graph.Stage, error) {
 	c := g.client(u)
-	gr, err := dockerfile.Compile(ctx, c, g.options(u, c, chain, self))
+	o, rules := g.options(u, c, chain, self)
+	gr, err := dockerfile.Compile(ctx, c, o)
 	if err != nil {
 		return nil, err
 	}
 	if gr == nil {
 		return nil, fmt.Errorf("%s asks for an external frontend by its syntax line, which a nested build cannot use: drop the line", u.shown())
 	}
+	self.ground = rules.ground(gr.Outputs()[0])
 	return gr.Outputs()[0], nil
 }
 

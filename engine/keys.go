@@ -97,11 +97,11 @@ func (c *composer) compileAll(ctx context.Context) (*graph.Graph, error) {
 	var stages []*graph.Stage
 	for p := range strings.SplitSeq(u.platform, ",") {
 		u.platform = p
-		s, err := c.once(ctx, u, nil)
+		done, err := c.once(ctx, u, nil)
 		if err != nil {
 			return nil, err
 		}
-		stages = append(stages, s)
+		stages = append(stages, done.stage)
 	}
 	return graph.New(stages...)
 }

@@ -17,7 +17,9 @@ type unitTable struct {
 type composed struct {
 	ready chan struct{}
 	stage *graph.Stage
-	err   error
+	// ground is the result as the rules for Windows content see it.
+	ground *ground
+	err    error
 	// files are what it has read or looked for.
 	files map[string]bool
 	// inputs are what it has asked.

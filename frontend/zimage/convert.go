@@ -45,6 +45,7 @@ func Convert(f *File, opt Options) (*Dockerfile, error) {
 	if err := c.Err(); err != nil {
 		return nil, err
 	}
+	c.out.Windows = &WindowsStages{name: f.Name, text: f.Text, opt: opt, list: c.list, target: len(c.list) - 1, file: true}
 	return c.out, nil
 }
 
@@ -80,6 +81,7 @@ type stageState struct {
 	loc, docker string
 	scope       *scope
 	windows     bool
+	drives      bool // it is, or may be, of Windows, where paths can begin with a drive
 	newline     bool // its ARG is there
 }
 
@@ -230,7 +232,8 @@ func (c *converter) stages() {
 // stage writes one stage.
 func (c *converter) stage(st *stageState) {
 	st.scope = c.newScope(st)
-	st.windows = c.isWindows(st)
+	st.windows = c.isWindows()
+	st.drives = st.windows || c.isNested()
 	c.from(st)
 	for _, a := range st.Args {
 		c.arg(st, a)

@@ -38,6 +38,8 @@ type Dockerfile struct {
 	BuildArgs map[string]string
 	// Wasm is set for a file in WASM mode, whose other field of meaning is File.Labels.
 	Wasm *Wasm
+	// Windows are the stages as the rules for Windows content see them.
+	Windows *WindowsStages
 	// Warnings are what is odd about the file.
 	Warnings []*graph.PosError
 }

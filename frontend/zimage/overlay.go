@@ -30,9 +30,17 @@ func Overlay(f *File, template []byte, opt Options) (*Dockerfile, error) {
 	}
 	c := newConverter(f, opt)
 	c.windows()
-	if list := dockerfileStages("", template, "", opt); !opt.Windows && len(list) > 0 && isWindows(list, len(list)-1) {
+	list, at := dockerfileStages("", template, "", opt)
+	for i := range list {
+		list[i].pos = f.Runtime.Pos
+		for n := range list[i].runs {
+			list[i].runs[n].pos = f.Runtime.Pos
+		}
+	}
+	if !opt.Windows && at >= 0 && isWindows(list, at) {
 		c.Fail(f.Runtime.Pos, errWindows)
 	}
+	c.out.Windows = &WindowsStages{name: f.Name, text: f.Text, opt: opt, list: list, target: at}
 	lines := strings.Split(strings.TrimSuffix(string(template), "\n"), "\n")
 	places := slices.Repeat([]graph.Pos{f.at("runtime", f.Runtime.Pos)}, len(lines))
 	c.overrideArgs(ast.AST, lines, places)

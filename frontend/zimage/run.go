@@ -33,7 +33,7 @@ func (c *converter) run(st *stageState, s *Step) {
 		flags += c.flag("security", *s.Security, s.Security.Value)
 	}
 	if len(s.Env) > 0 && st.windows {
-		c.Errorf(s.at("env", s.Pos), "env beside run is not possible on Windows: set the variables in the command")
+		c.Fail(s.at("env", s.Pos), errRunEnv)
 		return
 	}
 	switch {

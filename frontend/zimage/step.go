@@ -68,7 +68,7 @@ func (c *converter) finished(ref string) *stageState {
 
 // inStage makes a source that is copied from a stage absolute.
 func (c *converter) inStage(st, from *stageState, src String) (String, bool) {
-	if absolute(src.Value, from.windows) {
+	if absolute(src.Value, from.drives) {
 		return src, true
 	}
 	if strings.HasPrefix(src.Value, "$") {
@@ -80,7 +80,7 @@ func (c *converter) inStage(st, from *stageState, src String) (String, bool) {
 		case unknown != "":
 			c.Errorf(src.Pos, "whether %q is absolute depends on $%s, which is known only when it is built: begin it with / or ./", src.Value, unknown)
 			return src, false
-		case absolute(v, from.windows):
+		case absolute(v, from.drives):
 			return src, true
 		}
 	}

@@ -1,7 +1,6 @@
 package zimage
 
 import (
-	"bytes"
 	"errors"
 	"path"
 	"strconv"
@@ -23,35 +22,15 @@ func CheckWindows(f *File, buildArgs map[string]string) error {
 	return c.Err()
 }
 
-// CheckWindowsDockerfile is [CheckWindows] for a Dockerfile, and refuses what only a daemon on
-// Windows can run where opt does not say that there is one. It looks at what target needs, "" being
-// the last stage, and finds nothing in a text that is not a valid Dockerfile.
-func CheckWindowsDockerfile(name string, text []byte, target string, opt Options) error {
-	lower := bytes.ToLower(text)
-	if !bytes.Contains(lower, []byte("windows")) && !bytes.Contains(lower, []byte("nanoserver")) && !strings.HasPrefix(opt.Platform, "windows") {
-		return nil
-	}
-	c := &converter{decoder: newDecoder(name, text), out: &Dockerfile{}, opt: opt}
-	list := dockerfileStages(name, text, target, opt)
-	c.checkWindows(list)
-	if opt.Windows {
-		return c.Err()
-	}
-	for i := range list {
-		if len(list[i].runs) > 0 && isWindows(list, i) {
-			c.Fail(list[i].runs[0].pos, errWindows)
-			break
-		}
-	}
-	return c.Err()
-}
-
 // windowsStage is what the rules look at.
 type windowsStage struct {
 	name, base string
-	parent     int // the stage it is based on, -1 for an image
-	root       int // the stage at the end of that chain
+	built      bool // it is based on a nested build that it names itself
+	parent     int  // the stage it is based on, -1 for an image
+	root       int  // the stage at the end of that chain
 	platform   string
+	own        bool // the platform is the stage's own, rather than that of the whole build
+	bottom     *Bottom
 	pos        graph.Pos
 	runs       []windowsRun
 	reads      []string // what a stage of a Dockerfile copies from and mounts
@@ -61,6 +40,7 @@ type windowsRun struct {
 	shell string
 	exec  []string
 	pos   graph.Pos
+	env   *graph.Pos // of the variables that stand beside the command
 }
 
 // windowsStages lists the stages of the file.
@@ -73,10 +53,14 @@ func (c *converter) windowsStages() []windowsStage {
 	var list []windowsStage
 	for i := range stages {
 		st := &stages[i]
-		w := windowsStage{name: st.Name, parent: -1, pos: st.Pos}
+		w := windowsStage{name: st.Name, built: st.Build != nil, parent: -1, pos: st.Pos, own: true}
 		platform, os := st.Platform, st.OS
 		if platform == nil && os == nil {
 			platform, os = f.Platform, f.OS
+			w.own = platform != nil || os != nil
+			if c.opt.Platform != "" {
+				platform, os, w.own, w.platform = nil, nil, false, c.opt.Platform
+			}
 		}
 		if os != nil {
 			w.platform = os.Value
@@ -91,7 +75,12 @@ func (c *converter) windowsStages() []windowsStage {
 		}
 		for n := range st.Steps {
 			if s := &st.Steps[n]; s.Run != nil {
-				w.runs = append(w.runs, windowsRun{shell: s.Run.Shell, exec: s.Run.Exec, pos: s.Pos})
+				r := windowsRun{shell: s.Run.Shell, exec: s.Run.Exec, pos: s.Pos}
+				if len(s.Env) > 0 {
+					at := s.at("env", s.Pos)
+					r.env = &at
+				}
+				w.runs = append(w.runs, r)
 			}
 		}
 		list = append(list, w)
@@ -113,14 +102,22 @@ func follow(list []windowsStage) []windowsStage {
 // isWindows reports whether the i-th stage is one of Windows.
 func isWindows(list []windowsStage, i int) bool {
 	i = list[i].root
-	os, _, _ := strings.Cut(list[i].platform, "/")
-	return strings.EqualFold(os, "windows") || windowsImage(list[i].base)
+	if b := list[i].bottom; b != nil {
+		return b.Windows()
+	}
+	return isOS(list[i].platform, "windows") || windowsImage(list[i].base)
 }
 
 // isWindows reports whether a stage that is being converted is one of Windows.
-func (c *converter) isWindows(st *stageState) bool {
+func (c *converter) isWindows() bool {
 	i := len(c.done)
 	return i < len(c.list) && isWindows(c.list, i)
+}
+
+// isNested reports whether a stage that is being converted stands on a nested build.
+func (c *converter) isNested() bool {
+	i := len(c.done)
+	return i < len(c.list) && c.list[c.list[i].root].built
 }
 
 // windowsImage reports whether a reference is one of Microsoft's base images.
@@ -146,40 +143,59 @@ func (c *converter) windows() {
 	if c.opt.Windows {
 		return
 	}
-	for i := range list {
-		if isWindows(list, i) && (i == len(list)-1 || len(list[i].runs) > 0) {
-			c.Fail(list[i].pos, errWindows)
-			return
-		}
+	if i := c.needsWindows(list); i >= 0 {
+		c.Fail(list[i].pos, errWindows)
+		return
 	}
 	if f := c.file; f.Mode() == ModeRuntime && f.OS != nil && f.OS.Value == "windows" {
 		c.Fail(f.OS.Pos, errWindows)
 	}
 }
 
+// needsWindows finds a stage that only a daemon on Windows can build, -1 for none. The last stage of
+// a file is what comes out of it.
+func (c *converter) needsWindows(list []windowsStage) int {
+	for i := range list {
+		if isWindows(list, i) && (i == len(list)-1 || len(list[i].runs) > 0) {
+			return i
+		}
+	}
+	return -1
+}
+
 // checkWindows checks the rules for Windows content.
 func (c *converter) checkWindows(list []windowsStage) {
-	for i, st := range list {
-		base := list[st.root].base
-		if strings.EqualFold(base, "scratch") && strings.HasPrefix(st.platform, "windows") {
-			c.Errorf(st.pos, "a Windows image cannot start from scratch: it needs at least nanoserver")
-			continue
-		}
-		if !isWindows(list, i) {
-			continue
-		}
-		nano := strings.Contains(repository(base), "nanoserver")
-		for n, r := range st.runs {
-			for _, tool := range programs(r.shell, r.exec, 0) {
-				switch {
-				case nano && (tool == "choco" || tool == "winget"):
-					c.Errorf(r.pos, "%s cannot run here: %s is nanoserver, which has no package manager. Use servercore, or install in a servercore stage and copy the result. Offending RUN instruction #%d", tool, base, n)
-				case tool == "apt" || tool == "apt-get" || tool == "apk" || tool == "yum" || tool == "dnf":
-					c.warn(r.pos, "%s is a package manager of Linux, and this stage is one of Windows", tool)
-				}
+	for i := range list {
+		c.checkWindowsStage(list, i)
+	}
+}
+
+func (c *converter) checkWindowsStage(list []windowsStage, i int) {
+	st, root := &list[i], &list[list[i].root]
+	if strings.EqualFold(root.base, "scratch") && isOS(st.platform, "windows") {
+		c.Errorf(st.pos, "a Windows image cannot start from scratch: it needs at least nanoserver")
+		return
+	}
+	if !isWindows(list, i) {
+		return
+	}
+	nano := strings.Contains(repository(root.image()), "nanoserver")
+	for n, r := range st.runs {
+		for _, tool := range programs(r.shell, r.exec, 0) {
+			switch {
+			case nano && (tool == "choco" || tool == "winget"):
+				c.Errorf(r.pos, "%s cannot run here: %s is nanoserver, which has no package manager. Use servercore, or install in a servercore stage and copy the result. Offending RUN instruction #%d", tool, root.shownBase(), n)
+			case tool == "apt" || tool == "apt-get" || tool == "apk" || tool == "yum" || tool == "dnf":
+				c.warn(r.pos, "%s is a package manager of Linux, and this stage is one of Windows", tool)
 			}
 		}
 	}
+}
+
+// isOS reports whether a platform is one of an operating system.
+func isOS(platform, os string) bool {
+	of, _, _ := strings.Cut(platform, "/")
+	return strings.EqualFold(of, os)
 }
 
 // programs lists the programs that a command line calls, as far as its text shows: every command

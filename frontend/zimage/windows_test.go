@@ -42,16 +42,17 @@ FROM a
 RUN echo x && choco install y
 RUN ["winget", "z"]
 `)
-	list := yamlfile.Errors(CheckWindowsDockerfile("Dockerfile", text, "", Options{Windows: true}))
+	_, err := CheckWindowsDockerfile("Dockerfile", text, "", Options{Windows: true})
+	list := yamlfile.Errors(err)
 	if len(list) != 2 || list[0].Pos.Line != 5 || list[1].Pos.Line != 6 || !strings.Contains(list[1].Error(), "instruction #1") {
 		t.Errorf("got %v, want mistakes on lines 5 and 6", list)
 	}
 	args := map[string]string{"BASE": "mcr.microsoft.com/windows/servercore:1809"}
-	if err := CheckWindowsDockerfile("Dockerfile", text, "", Options{Windows: true, BuildArgs: args}); err != nil {
+	if _, err := CheckWindowsDockerfile("Dockerfile", text, "", Options{Windows: true, BuildArgs: args}); err != nil {
 		t.Errorf("on servercore: got %v", err)
 	}
 	for _, other := range []string{"", "RNU x", "FROM alpine\nRUN choco install\n"} {
-		if err := CheckWindowsDockerfile("Dockerfile", []byte(other), "", Options{Windows: true}); err != nil {
+		if _, err := CheckWindowsDockerfile("Dockerfile", []byte(other), "", Options{Windows: true}); err != nil {
 			t.Errorf("%q: got %v", other, err)
 		}
 	}
@@ -103,7 +104,7 @@ func TestWindowsDockerfileOnLinux(t *testing.T) {
 		{text: "FROM mcr.microsoft.com/windows/nanoserver AS a\nFROM a AS b\nRUN echo x && choco install y\n", want: "f:3: choco cannot run here"},
 		{text: "windows is not a Dockerfile\n"},
 	} {
-		err := CheckWindowsDockerfile("f", []byte(c.text), c.target, Options{Platform: c.platform})
+		_, err := CheckWindowsDockerfile("f", []byte(c.text), c.target, Options{Platform: c.platform})
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%q for %q, target %q: got %v, want %q", c.text, c.platform, c.target, err, c.want)
 		}
