@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -102,6 +103,10 @@ func (c *checkout) request(j *job) Request {
 		if fi, err := os.Stat(v); err == nil && fi.IsDir() {
 			req.BuildContexts[name] = c.path(v)
 		}
+	}
+	req.Outputs = slices.Clone(req.Outputs)
+	for i := range req.Outputs {
+		req.Outputs[i].Dest = c.path(req.Outputs[i].Dest)
 	}
 	req.Root = c.path(j.root())
 	if req.LockFile != "" {

@@ -106,7 +106,7 @@ func (e *Engine) Why(ctx context.Context, req Request, against string) (*Why, er
 		return nil, err
 	}
 	defer r.close()
-	j, err := r.prepare(req)
+	j, err := r.prepareCall(req)
 	if err != nil {
 		return nil, err
 	}

@@ -278,6 +278,9 @@ func TestWasmWhy(t *testing.T) {
 	labtest.Start(t)
 	e := openEngine(t)
 	req := fakeC(t, smallModule, "  features: [A=1]\n")
+	// What it leaves in its own context is no part of the next build.
+	out := filepath.Join(req.Context, "out.wasm")
+	req.Wasm, req.Outputs = &engine.WasmOptions{Features: []string{"B"}}, []engine.Output{{Type: engine.OutputLocal, Dest: out}}
 	why := func() *engine.Why {
 		t.Helper()
 		w, err := e.Why(t.Context(), req, "")
@@ -293,6 +296,11 @@ func TestWasmWhy(t *testing.T) {
 	if w := why(); !w.Same {
 		t.Errorf("after the build: %+v", w)
 	}
+	req.Wasm.Features = append(req.Wasm.Features, "C")
+	if w := why(); w.Same {
+		t.Errorf("with another option: %+v", w)
+	}
+	req.Wasm.Features = req.Wasm.Features[:1]
 	files{"main.c": "int main() { return 1; }\n"}.write(t, req.Context)
 	w := why()
 	var changes []string

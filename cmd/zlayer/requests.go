@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/zlayer-dev/zlayer/cmd/zlayer/internal/flags"
 	"github.com/zlayer-dev/zlayer/engine"
 )
 
@@ -43,16 +44,28 @@ func (b *buildFlags) requests(a *app, given *pflag.FlagSet, contexts []string) (
 	return list, nil
 }
 
-// request is what flags say about what a build reads, without its outputs.
+// request is what flags say about what a build reads. Of its outputs it has those that
+// are files: a WebAssembly build does not read what it leaves in its own context.
 func (b *buildFlags) request(a *app, given *pflag.FlagSet, context string) (engine.Request, error) {
 	p := &planner{buildFlags: b, app: a, given: given, plan: &buildPlan{}}
 	for _, step := range []func() error{
 		func() error { return p.source([]string{context}) },
-		p.arguments, p.metadata, p.image, p.cache, p.locking, p.access, p.limits,
+		p.arguments, p.metadata, p.image, p.cache, p.locking, p.access, p.limits, p.places,
 	} {
 		if err := step(); err != nil {
 			return engine.Request{}, err
 		}
 	}
 	return p.plan.request, nil
+}
+
+// places are the files and directories that results go to.
+func (p *planner) places() error {
+	list, err := parseAll("output", p.outputs, flags.ParseOutput)
+	for _, o := range list {
+		if o.Dest != "" {
+			p.plan.request.Outputs = append(p.plan.request.Outputs, o.Output)
+		}
+	}
+	return err
 }

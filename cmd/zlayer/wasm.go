@@ -19,7 +19,7 @@ func newWasm(a *app) *cobra.Command {
 pull them. Compilers run in images, never on this machine. What comes out is an OCI
 artifact in the image store; zlayer images, tag, save and rm work on it, too.`,
 	}
-	cmd.AddCommand(newWasmBuild(a), newWasmInspect(a), newWasmValidate(a), newWasmPush(a), newWasmPull(a), newWasmRun(a))
+	cmd.AddCommand(newWasmBuild(a), newWasmWhy(a), newWasmInspect(a), newWasmValidate(a), newWasmPush(a), newWasmPull(a), newWasmRun(a))
 	return cmd
 }
 
@@ -30,6 +30,12 @@ type wasmFlags struct {
 }
 
 func (w *wasmFlags) register(f *pflag.FlagSet) {
+	registerWasmOptions(f, &w.WasmOptions)
+	f.BoolVar(&w.json, "json", false, "describe the result on standard output, as JSON")
+}
+
+// registerWasmOptions are the flags that say how to compile.
+func registerWasmOptions(f *pflag.FlagSet, w *engine.WasmOptions) {
 	f.StringVar(&w.Language, "language", "", "the `LANGUAGE` of the sources: rust, rust-component, go, tinygo, python, typescript, javascript, assemblyscript, c or zig; found out by default")
 	f.StringVar(&w.Target, "target", "", "`preview1` for a module or preview2 for a component; by default what the language makes by itself")
 	f.BoolVar(&w.Optimize, "optimize", false, "build for release and make the result smaller")
@@ -40,7 +46,6 @@ func (w *wasmFlags) register(f *pflag.FlagSet) {
 	f.StringArrayVar(&w.Features, "feature", nil, "enable a `FEATURE` of the language: of cargo, a tag of Go, a macro of C, an option of Zig (repeatable)")
 	f.StringVar(&w.Adapter, "adapter", "", "make a component of a module with `ADAPTER`: a file of the context, or command or reactor")
 	f.StringVar(&w.Image, "image", "", "compile in the image `REF`")
-	f.BoolVar(&w.json, "json", false, "describe the result on standard output, as JSON")
 }
 
 func newWasmBuild(a *app) *cobra.Command {
@@ -70,7 +75,7 @@ first. Without a ZImagefile the language is found out.
 	w.register(flags)
 	group(flags, "WebAssembly")
 	f.registerWasm(flags)
-	usesGlobals(cmd, remoteFlags, stateFlags, storeFlags, embeddedFlags, debugFlags)
+	usesGlobals(cmd, remoteFlags, stateFlags, storeFlags, embeddedFlags, memoFlags, debugFlags)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		p, err := f.plan(a, flags, args)
 		if err != nil {
@@ -84,12 +89,7 @@ first. Without a ZImagefile the language is found out.
 
 // registerWasm is register without what images have and WebAssembly has not.
 func (b *buildFlags) registerWasm(f *pflag.FlagSet) {
-	f.StringVarP(&b.file, "file", "f", "", "build by the ZImagefile `FILE`, relative to the working directory")
-	f.StringArrayVar(&b.buildArgs, "build-arg", nil, "set a build argument: `NAME[=VALUE]`, such as WASM_IMAGE or WASM_TOOLS_IMAGE (repeatable)")
-	f.StringArrayVar(&b.contexts, "build-context", nil, "let `NAME=PATH` stand for an image (repeatable)")
-	f.StringVar(&b.root, "root", "", "let builds of other directories read what is below `DIR`; without it the git work tree of the context")
-	f.StringVar(&b.defaultRegistry, "default-registry", "", "look for images with short names in `REGISTRY` (HOST[/PATH]) first")
-	b.wasmForm(f)
+	b.whatWasm(f)
 	group(f, "What to build")
 	b.result(f)
 	group(f, "What comes out of it")
@@ -99,6 +99,16 @@ func (b *buildFlags) registerWasm(f *pflag.FlagSet) {
 	group(f, "What steps may use")
 	b.how(f)
 	group(f, "How to go about it")
+}
+
+// whatWasm is what without what images have and WebAssembly has not.
+func (b *buildFlags) whatWasm(f *pflag.FlagSet) {
+	f.StringVarP(&b.file, "file", "f", "", "build by the ZImagefile `FILE`, relative to the working directory")
+	f.StringArrayVar(&b.buildArgs, "build-arg", nil, "set a build argument: `NAME[=VALUE]`, such as WASM_IMAGE or WASM_TOOLS_IMAGE (repeatable)")
+	f.StringArrayVar(&b.contexts, "build-context", nil, "let `NAME=PATH` stand for an image (repeatable)")
+	f.StringVar(&b.root, "root", "", "let builds of other directories read what is below `DIR`; without it the git work tree of the context")
+	f.StringVar(&b.defaultRegistry, "default-registry", "", "look for images with short names in `REGISTRY` (HOST[/PATH]) first")
+	b.wasmForm(f)
 }
 
 func (b *buildFlags) wasmForm(f *pflag.FlagSet) {

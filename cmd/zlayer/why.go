@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -37,8 +38,8 @@ platforms: files, instructions, base images, build arguments, with the place in 
 build file that is concerned. Nothing is built, and no daemon is started.
 
 The flags of zlayer build are taken as they are, also those that have no influence
-on what is built, such as --tag and --output: put why in the place of build. The
-values of build arguments and secrets are never shown.
+on what is built, such as --tag: put why in the place of build. For zlayer wasm build
+there is zlayer wasm why. The values of build arguments and secrets are never shown.
 
 The exit code is 0 whether something has changed or not, 1 where there is nothing
 to compare with, and 2 after a mistake.`,
@@ -54,37 +55,97 @@ to compare with, and 2 after a mistake.`,
 	}
 	w.register(cmd.Flags(), &f)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		context := "."
+		where := "."
 		if len(args) == 1 {
-			context = args[0]
+			where = args[0]
 		}
-		req, err := f.request(a, cmd.Flags(), context)
+		req, err := f.request(a, cmd.Flags(), where)
 		if err != nil {
 			return usage(err)
 		}
-		return a.withEngine(cmd.Context(), func(e builder) error {
-			why, err := e.Why(cmd.Context(), req, w.against)
-			if err != nil {
-				return noRecord(err)
-			}
-			return a.explainWhy(why, &w)
-		})
+		return w.ask(cmd.Context(), a, req)
 	}
 	usesGlobals(cmd, remoteFlags, stateFlags, storeFlags, embeddedFlags, memoFlags, debugFlags)
 	return cmd
 }
 
-func (w *whyFlags) register(f *pflag.FlagSet, b *buildFlags) {
+func newWasmWhy(a *app) *cobra.Command {
+	var (
+		f buildFlags
+		o engine.WasmOptions
+		w whyFlags
+	)
+	cmd := &cobra.Command{
+		Use:   "why [flags] [CONTEXT]",
+		Short: "Say what has changed since the last build of WebAssembly",
+		Long: `Say what has changed since the last build of the same context and build file, as
+zlayer why does for images. The flags of zlayer wasm build are taken as they are: put
+why in the place of build. Nothing is built, and no daemon is started.`,
+		Example: `  zlayer wasm why
+  zlayer wasm why --language c --adapter command -t tool .
+  zlayer wasm why --optimize --against main`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return fmt.Errorf("zlayer wasm why takes one build context, not %d", len(args))
+			}
+			return nil
+		},
+	}
+	flags := cmd.Flags()
+	w.what(flags)
+	registerWasmOptions(flags, &o)
+	group(flags, "WebAssembly")
+	f.whatWasm(flags)
+	group(flags, "What is built")
+	f.noInfluence(flags)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		where := "."
+		if len(args) == 1 {
+			where = args[0]
+		}
+		req, err := f.request(a, flags, where)
+		if err != nil {
+			return usage(err)
+		}
+		req.Wasm = &o
+		return w.ask(cmd.Context(), a, req)
+	}
+	usesGlobals(cmd, remoteFlags, stateFlags, storeFlags, embeddedFlags, memoFlags, debugFlags)
+	return cmd
+}
+
+// ask has the engine compare, and shows what comes of it.
+func (w *whyFlags) ask(ctx context.Context, a *app, req engine.Request) error {
+	return a.withEngine(ctx, func(e builder) error {
+		why, err := e.Why(ctx, req, w.against)
+		if err != nil {
+			return noRecord(err)
+		}
+		return a.explainWhy(why, w)
+	})
+}
+
+// what are the flags that say what to tell.
+func (w *whyFlags) what(f *pflag.FlagSet) {
 	f.SortFlags = false
 	f.StringVar(&w.against, "against", "", "compare with a git commit, branch or tag, or the record `REF|DIGEST` of another build, instead of with the last one")
 	f.StringArrayVar(&w.stages, "stages", nil, "tell about the stage `NAME,...` only (repeatable)")
 	f.BoolVar(&w.every, "all", false, fmt.Sprintf("show all changes of a stage, not only the first %d", shownChanges))
 	f.BoolVar(&w.json, "json", false, "show as JSON")
 	group(f, "What to tell")
+}
+
+func (w *whyFlags) register(f *pflag.FlagSet, b *buildFlags) {
+	w.what(f)
 	b.what(f)
 	b.locking(f)
 	b.allowFlag(f)
 	group(f, "What is built")
+	b.noInfluence(f)
+}
+
+// noInfluence takes the other flags of a build without showing them.
+func (b *buildFlags) noInfluence(f *pflag.FlagSet) {
 	influence := map[string]bool{}
 	f.VisitAll(func(fl *pflag.Flag) { influence[fl.Name] = true })
 	rest := pflag.NewFlagSet("", pflag.ContinueOnError)
