@@ -44,6 +44,9 @@ type run struct {
 	// own is the platform of builds that name none, found out once.
 	own     sync.Once
 	ownSpec ocispecs.Platform
+	// login reads the credentials of docker, once: looking for the programs that keep
+	// them takes longer than an unchanged build.
+	login credentials
 	// sources is what the daemon reads from, files the part of it that is made for the call.
 	sources *sources
 	files   content.Store

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 
 	dockerconfig "github.com/docker/cli/cli/config"
+	"github.com/docker/cli/cli/config/configfile"
 	"github.com/moby/buildkit/session/auth/authprovider"
 	"github.com/moby/buildkit/session/secrets"
 	"github.com/moby/buildkit/session/secrets/secretsprovider"
@@ -17,14 +19,31 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
+// credentials are those of docker's configuration.
+type credentials struct {
+	once      sync.Once
+	config    *configfile.ConfigFile
+	complaint string
+}
+
+// file is docker's configuration, and what is wrong with the file that it should come
+// from; empty is nothing. Any number of builds may read it.
+func (c *credentials) file() (cfg *configfile.ConfigFile, complaint string) {
+	c.once.Do(func() {
+		var text bytes.Buffer
+		c.config = dockerconfig.LoadDefaultConfigFile(&text)
+		c.complaint = strings.TrimSpace(strings.TrimPrefix(text.String(), "WARNING: "))
+	})
+	return c.config, c.complaint
+}
+
 // setSession attaches what the daemon may ask us for while it builds: registry
 // credentials, secrets, ssh agents.
 func (j *job) setSession() error {
-	var complaint bytes.Buffer
-	cfg := dockerconfig.LoadDefaultConfigFile(&complaint)
-	if complaint.Len() > 0 {
+	cfg, complaint := j.run.login.file()
+	if complaint != "" {
 		// As for docker, a broken credentials file is no reason not to build.
-		j.warnings = append(j.warnings, "reading registry credentials: "+strings.TrimSpace(strings.TrimPrefix(complaint.String(), "WARNING: ")))
+		j.warnings = append(j.warnings, "reading registry credentials: "+complaint)
 	}
 	j.session = append(j.session, authprovider.NewDockerAuthProvider(authprovider.DockerAuthProviderConfig{
 		AuthConfigProvider: authprovider.LoadAuthConfig(cfg),

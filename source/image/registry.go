@@ -104,7 +104,23 @@ func (h *hosts) transport(host string, cfg resolverconfig.RegistryConfig) (http.
 		h.byHost = map[string]http.RoundTripper{}
 	}
 	h.byHost[host] = t
-	return t, nil
+	if isTrue(cfg.PlainHTTP) {
+		h.byHost[host] = plainHTTP{t}
+	}
+	return h.byHost[host], nil
+}
+
+// plainHTTP asks without TLS. go-containerregistry would try TLS first, for each
+// repository anew, at a registry that is known to have none.
+type plainHTTP struct{ http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (t plainHTTP) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.URL.Scheme != "http" {
+		req = req.Clone(req.Context())
+		req.URL.Scheme = "http"
+	}
+	return t.RoundTripper.RoundTrip(req)
 }
 
 func tlsConfig(cfg resolverconfig.RegistryConfig) (*tls.Config, error) {

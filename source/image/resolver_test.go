@@ -3,6 +3,8 @@ package image
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -26,17 +28,18 @@ import (
 // server is a registry that counts requests and can be out of reach.
 type server struct {
 	*httptest.Server
-	host     string
-	requests atomic.Int64
-	down     atomic.Bool
-	noHead   atomic.Bool
+	host        string
+	requests    atomic.Int64
+	connections atomic.Int64
+	down        atomic.Bool
+	noHead      atomic.Bool
 }
 
 func newServer(t *testing.T) *server {
 	t.Helper()
 	s := &server{}
 	h := registry.New()
-	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.requests.Add(1)
 		switch {
 		case s.down.Load():
@@ -47,6 +50,12 @@ func newServer(t *testing.T) *server {
 			h.ServeHTTP(w, r)
 		}
 	}))
+	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			s.connections.Add(1)
+		}
+	}
+	s.Start()
 	t.Cleanup(s.Close)
 	s.host = strings.TrimPrefix(s.URL, "http://")
 	return s
@@ -259,5 +268,26 @@ func TestBadRecordsAreIgnored(t *testing.T) {
 	damageAll(t, dir)
 	if res, err := (&Resolver{Dir: dir}).Resolve(t.Context(), ref, nil); err != nil || res.Digest != want || len(res.Config) == 0 {
 		t.Errorf("got %+v, %v", res, err)
+	}
+}
+
+// A registry that is known to have no TLS is not asked with it first, repository by repository.
+func TestPlainHTTPAtOnce(t *testing.T) {
+	s := newServer(t)
+	var refs []string
+	for i := range 3 {
+		ref, _ := s.put(t, fmt.Sprintf("plain%d:1", i))
+		refs = append(refs, ref)
+	}
+	s.connections.Store(0)
+	yes := true
+	r := &Resolver{Registries: map[string]resolverconfig.RegistryConfig{s.host: {PlainHTTP: &yes}}}
+	for _, ref := range refs {
+		if _, err := r.Head(t.Context(), ref); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := s.connections.Load(); n != 1 {
+		t.Errorf("three look-ups took %d connections, want one that is kept", n)
 	}
 }
