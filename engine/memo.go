@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -130,23 +129,21 @@ func (j *job) recall(ctx context.Context, k *keys) (*Result, error) {
 			records[i] = rec
 			continue
 		}
-		step, err := j.deliver(ctx, w, rec)
+		step, err := j.deliver(ctx, k, w, rec)
 		if err != nil {
 			return nil, err
 		}
 		records[i], steps[i] = rec, step
 	}
 	res := &Result{Graph: k.graph, Stages: StageCounts{Cached: len(k.shownStages())}}
-	for i, step := range steps {
+	for _, step := range steps {
 		if step == nil {
 			continue
 		}
 		if err := step(ctx); err != nil {
 			return res, err
 		}
-		if records[i].Kind != memo.KindNone {
-			res.Restored = true
-		}
+		res.Restored = true
 	}
 	j.tell(k, res)
 	for _, r := range records {
@@ -169,7 +166,7 @@ func (j *job) tell(k *keys, res *Result) {
 
 // deliver says how an output is made out of what its record tells of: nil when it is
 // where it belongs already, errMissed when it has to be built.
-func (j *job) deliver(ctx context.Context, w *wanted, rec *memo.Record) (func(context.Context) error, error) {
+func (j *job) deliver(ctx context.Context, k *keys, w *wanted, rec *memo.Record) (func(context.Context) error, error) {
 	if w.cache != nil {
 		if w.cache.Type == "local" && !isFile(filepath.Join(w.cache.Attrs["dest"], "index.json")) {
 			return nil, errMissed
@@ -185,6 +182,8 @@ func (j *job) deliver(ctx context.Context, w *wanted, rec *memo.Record) (func(co
 		return j.deliverPush(ctx, w, rec)
 	case OutputOCI, OutputDocker:
 		return j.deliverArchive(ctx, w, rec)
+	case OutputTar, OutputLocal:
+		return j.deliverFiles(ctx, k, w, rec)
 	}
 	return nil, errMissed
 }
@@ -219,25 +218,18 @@ func (j *job) rememberFile(ctx context.Context, trees *source.Trees, w *wanted, 
 
 func (j *job) deliverStore(ctx context.Context, w *wanted, rec *memo.Record) (func(context.Context) error, error) {
 	s := j.outputs.store
-	if rec.Image == nil {
-		return nil, errMissed
+	img, err := j.imageAt(ctx, rec)
+	if err != nil {
+		return nil, err
 	}
-	desc, from := *rec.Image, ""
-	if s.Complete(ctx, desc) != nil {
-		var ok bool
-		if from, ok = j.fetchable(ctx, rec); !ok {
-			return nil, errMissed
-		}
-	} else if s.Named(desc, w.names...) {
+	if img.from == "" && s.Named(img.desc, w.names...) {
 		return nil, nil
 	}
 	return func(ctx context.Context) error {
-		if from != "" {
-			if err := j.fetch(ctx, from, desc); err != nil {
-				return err
-			}
+		if _, err := img.get(ctx); err != nil {
+			return err
 		}
-		return s.Import(ctx, desc, w.names...)
+		return s.Import(ctx, img.desc, w.names...)
 	}, nil
 }
 
@@ -297,66 +289,6 @@ func (j *job) deliverPush(ctx context.Context, w *wanted, rec *memo.Record) (fun
 		}
 		return nil
 	}, nil
-}
-
-// deliverArchive writes an archive out of the store.
-func (j *job) deliverArchive(ctx context.Context, w *wanted, rec *memo.Record) (func(context.Context) error, error) {
-	config := digest.Digest(rec.Metadata[exptypes.ExporterImageConfigDigestKey])
-	if p, ok := w.Writer.(*dockerPipe); ok && p.has(ctx, config, w.names) {
-		return nil, nil
-	}
-	s, err := j.engine.Store()
-	if err != nil || w.attrs["tar"] == "false" || rec.Image == nil {
-		return nil, errMissed
-	}
-	from := ""
-	if s.Complete(ctx, *rec.Image) != nil {
-		var ok bool
-		if from, ok = j.fetchable(ctx, rec); !ok {
-			return nil, errMissed
-		}
-	}
-	return func(ctx context.Context) error {
-		if from != "" {
-			if err := j.fetch(ctx, from, *rec.Image); err != nil {
-				return err
-			}
-		}
-		if err := saveTo(ctx, s, w, *rec.Image); err != nil {
-			return err
-		}
-		trees := j.run.openTrees()
-		defer trees.Close()
-		return j.rememberFile(ctx, trees, w, rec.Key)
-	}, nil
-}
-
-// saveTo writes an image of the store to where an output wants its archive.
-func saveTo(ctx context.Context, s *store.Store, w *wanted, desc ocispecs.Descriptor) error {
-	o := store.SaveOptions{Format: store.FormatOCI}
-	if w.Type == OutputDocker {
-		o.Format = store.FormatDocker
-	}
-	if w.Writer == nil {
-		f := &fileWriter{dest: w.Dest}
-		if err := f.open(); err != nil {
-			return err
-		}
-		if err := s.SaveImage(ctx, f, desc, w.names, o); err != nil {
-			return errors.Join(err, f.discard())
-		}
-		return f.commit()
-	}
-	if err := s.SaveImage(ctx, w.Writer, desc, w.names, o); err != nil {
-		return err
-	}
-	if err := w.Writer.Close(); err != nil {
-		return err
-	}
-	if f, ok := w.Writer.(interface{ Finish() error }); ok {
-		return f.Finish()
-	}
-	return nil
 }
 
 // filesDigest is what is at an output's destination; "" if there is nothing, or
@@ -439,7 +371,11 @@ func (j *job) write(ctx context.Context, k *keys, res *Result) {
 			rec.Kind, rec.Image = memo.KindImage, descriptorOf(desc)
 		}
 		if w.Type == OutputTar || w.Type == OutputLocal {
-			rec.Kind, rec.Image = memo.KindNone, nil
+			// The image has the same files, but other times in them if it was told so.
+			rec.Kind, rec.Names, rec.Files = memo.KindNone, j.imageNames(), j.filesRecord(ctx, w, k)
+			if j.rewritesTimes() {
+				rec.Image = nil
+			}
 		}
 		rec.Parts, parts = parts, nil
 		err := j.run.memo.Put(ctx, rec)

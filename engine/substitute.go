@@ -21,6 +21,7 @@ import (
 
 	"github.com/zlayer-dev/zlayer/graph"
 	"github.com/zlayer-dev/zlayer/solver/memo"
+	"github.com/zlayer-dev/zlayer/store"
 )
 
 // storeID is the name under which the daemon is offered the engine's own image store.
@@ -43,7 +44,7 @@ func (j *job) rememberStages(ctx context.Context, k *keys, desc ocispecs.Descrip
 		return
 	}
 	for _, s := range k.graph.Outputs() {
-		m, ok := j.manifestFor(ctx, desc, s.Platform)
+		m, ok := manifestFor(ctx, j.outputs.store, desc, platforms.FormatAll(s.Platform))
 		if !ok {
 			continue
 		}
@@ -56,16 +57,20 @@ func (j *job) rememberStages(ctx context.Context, k *keys, desc ocispecs.Descrip
 }
 
 // manifestFor is the manifest of a platform in an image of the store.
-func (j *job) manifestFor(ctx context.Context, desc ocispecs.Descriptor, p ocispecs.Platform) (ocispecs.Descriptor, bool) {
+func manifestFor(ctx context.Context, s *store.Store, desc ocispecs.Descriptor, platform string) (ocispecs.Descriptor, bool) {
 	if desc.MediaType != ocispecs.MediaTypeImageIndex && !strings.Contains(desc.MediaType, "manifest.list") {
 		return desc, true
 	}
-	raw, err := content.ReadBlob(ctx, j.outputs.store.Content(), desc)
+	raw, err := content.ReadBlob(ctx, s.Content(), desc)
 	if err != nil {
 		return desc, false
 	}
 	var idx ocispecs.Index
 	if json.Unmarshal(raw, &idx) != nil {
+		return desc, false
+	}
+	p, err := platforms.Parse(platform)
+	if err != nil {
 		return desc, false
 	}
 	m := platforms.OnlyStrict(p)

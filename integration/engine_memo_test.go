@@ -235,18 +235,24 @@ func TestEngineMemoRestores(t *testing.T) {
 		t.Errorf("the archive has the image %v, %v; want %s", c, err, inDocker.ConfigDigest)
 	}
 
-	// A directory and an archive of files are kept nowhere else, so they are built.
+	// A directory and an archive of files are made of the image.
 	local := engine.Request{Context: dir, Outputs: []engine.Output{{Type: engine.OutputLocal, Dest: out + "/local"}}}
 	m.mustBuild(local)
 	m.again(local)
 	if err := os.WriteFile(out+"/local/f", []byte("by hand"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	m.mustBuild(local)
+	restored(local)
 	if got, _ := os.ReadFile(out + "/local/f"); string(got) != t.Name() {
 		t.Errorf("the file is %q", got)
 	}
 	tar := engine.Request{Context: dir, Outputs: []engine.Output{{Type: engine.OutputTar, Dest: out + "/files.tar"}}}
+	m.mustBuild(tar)
+	remove(out + "/files.tar")
+	restored(tar)
+
+	// Where no image of them is kept, they are built.
+	tar.Context = files{"Dockerfile": "FROM scratch\nCOPY f /f\n", "f": t.Name() + " alone"}.dir(t)
 	m.mustBuild(tar)
 	remove(out + "/files.tar")
 	m.mustBuild(tar)

@@ -51,6 +51,8 @@ type Record struct {
 	// Digest and Size are those of the content of a file or a directory.
 	Digest digest.Digest `json:"digest,omitempty"`
 	Size   int64         `json:"size,omitempty"`
+	// Files tell how the files of images became those of an output of files.
+	Files *Files `json:"files,omitempty"`
 	// Metadata is the exporter's response, to be reported again on a hit.
 	Metadata map[string]string `json:"metadata,omitempty"`
 	// Names are the image's names at the time, for people; they do not count.
@@ -70,8 +72,51 @@ type Record struct {
 	Parts []byte `json:"-"`
 }
 
-// Clone gives a record that shares nothing with r but the bytes of Parts, which
-// nobody changes.
+// Files tell of an archive or a directory of files what an image does not: with it they
+// can be made of the image again.
+type Files struct {
+	// Listing is a digest of all that is in the output but contents and times.
+	Listing digest.Digest `json:"listing"`
+	// Platforms are the platforms of the output, in order.
+	Platforms []FilesPlatform `json:"platforms"`
+	// Added are files that are in no image, such as attestations.
+	Added []AddedFile `json:"added,omitempty"`
+}
+
+// FilesPlatform is a platform of an output of files.
+type FilesPlatform struct {
+	// ID is the platform as BuildKit's exporters call it.
+	ID string `json:"id"`
+	// Epoch is the time of all files in seconds since 1970; nil leaves them theirs.
+	Epoch *int64 `json:"epoch,omitempty"`
+}
+
+// AddedFile is a file in an output that is in no image.
+type AddedFile struct {
+	Path string `json:"path"`
+	Data []byte `json:"data"`
+	// Time is in nanoseconds since 1970.
+	Time int64 `json:"time"`
+}
+
+// clone gives Files that share only the bytes of files with f.
+func (f *Files) clone() *Files {
+	if f == nil {
+		return nil
+	}
+	c := *f
+	c.Platforms, c.Added = slices.Clone(f.Platforms), slices.Clone(f.Added)
+	for i, p := range c.Platforms {
+		if p.Epoch != nil {
+			epoch := *p.Epoch
+			c.Platforms[i].Epoch = &epoch
+		}
+	}
+	return &c
+}
+
+// Clone gives a record that shares nothing with r but the bytes of Parts and of files,
+// which nobody changes.
 func (r *Record) Clone() *Record {
 	c := *r
 	if r.Image != nil {
@@ -86,6 +131,7 @@ func (r *Record) Clone() *Record {
 		}
 		c.Image = &image
 	}
+	c.Files = r.Files.clone()
 	c.Metadata = maps.Clone(r.Metadata)
 	c.Names = slices.Clone(r.Names)
 	return &c
@@ -120,6 +166,11 @@ func (r *Record) check() error {
 	if r.Digest != "" {
 		if err := r.Digest.Validate(); err != nil {
 			return fmt.Errorf("digest of the content: %w", err)
+		}
+	}
+	if r.Files != nil {
+		if err := r.Files.Listing.Validate(); err != nil {
+			return fmt.Errorf("digest of the listing: %w", err)
 		}
 	}
 	if r.Size < 0 {
@@ -158,6 +209,14 @@ func (r *Record) checkText() error {
 		texts = append(texts, r.Image.MediaType, r.Image.ArtifactType)
 		for k, v := range r.Image.Annotations {
 			texts = append(texts, k, v)
+		}
+	}
+	if r.Files != nil {
+		for _, p := range r.Files.Platforms {
+			texts = append(texts, p.ID)
+		}
+		for _, a := range r.Files.Added {
+			texts = append(texts, a.Path)
 		}
 	}
 	for _, s := range texts {
