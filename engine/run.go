@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/platforms"
@@ -110,6 +111,7 @@ func (r *run) treesDir() string {
 // close writes down what was learnt about directories.
 func (r *run) close() error {
 	r.sources.close()
+	r.engine.sweepState(time.Now())
 	return r.trees.Close()
 }
 
