@@ -19,8 +19,10 @@ import (
 	gwpb "github.com/moby/buildkit/frontend/gateway/pb"
 	"github.com/moby/buildkit/solver/errdefs"
 	"github.com/moby/buildkit/solver/pb"
+	"github.com/moby/buildkit/util/grpcerrors"
 	_ "github.com/moby/buildkit/util/grpcutil/encoding/proto" // the codec that BuildKit speaks
 	digest "github.com/opencontainers/go-digest"
+	"google.golang.org/grpc/status"
 
 	"github.com/zlayer-dev/zlayer/frontend"
 	"github.com/zlayer-dev/zlayer/frontend/dockerfile"
@@ -48,8 +50,28 @@ func GatewayBuild(ctx context.Context, gw gwclient.Client) (*gwclient.Result, er
 	u := gatewayUnit{file: "-f " + opts["filename"], target: opts["target"], args: prefixed(opts, "build-arg:"), platform: opts["platform"]}
 	o, _ := g.options(u, gw, nil, nil)
 	res, err := dockerfile.Frontend{Options: o}.Build(ctx, gw)
-	return res, withSource(err)
+	return res, wholeMessage(withSource(err))
 }
+
+// wholeMessage keeps what was put before a message that has come from BuildKit: on the
+// way back an error has the text of the innermost status in it.
+func wholeMessage(err error) error {
+	if st, ok := grpcerrors.AsGRPCStatus(err); err == nil || !ok || st.Message() == err.Error() {
+		return err
+	}
+	return &statusError{err}
+}
+
+// statusError is an error whose status says all that it says.
+type statusError struct{ error }
+
+// GRPCStatus gives BuildKit the status.
+func (e *statusError) GRPCStatus() *status.Status {
+	return status.New(grpcerrors.Code(e.error), e.Error())
+}
+
+// Unwrap gives the error with its details.
+func (e *statusError) Unwrap() error { return e.error }
 
 // gatewayUnit is [unit] in a build context that is not on this machine: dir and file
 // are relative to it; dir is "" for the context itself.

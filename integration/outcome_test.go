@@ -16,6 +16,7 @@ import (
 	gwclient "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/solver/errdefs"
 	"github.com/moby/buildkit/solver/pb"
+	"github.com/moby/buildkit/util/grpcerrors"
 )
 
 // outcome is all that a build gave that somebody can see.
@@ -61,9 +62,43 @@ func (w *workspace) build(ctx context.Context, t *testing.T, c *client.Client, f
 	dir := t.TempDir()
 	w.exportTo(&o, dir)
 	return runSolve(t, dir, func(status chan *client.SolveStatus) error {
-		_, err := c.Build(ctx, o, "", fn, status)
+		var own error
+		_, err := c.Build(ctx, o, "", func(ctx context.Context, gw gwclient.Client) (*gwclient.Result, error) {
+			res, err := fn(ctx, gw)
+			own = err
+			return res, err
+		}, status)
+		if err != nil && own != nil {
+			err = overWire(ctx, own)
+		}
 		return err
 	})
+}
+
+// overWire is the error of a build function as the daemon hands it back. BuildKit's client ends
+// with that or with the error itself, whichever it hears of first, and the two differ: on the way,
+// what was put before a message that has come from the daemon is lost.
+func overWire(ctx context.Context, err error) error {
+	return grpcerrors.FromGRPC(grpcerrors.ToGRPC(ctx, err))
+}
+
+// TestOverWire holds a mistake in both forms against each other, as BuildKit's client may give
+// either.
+func TestOverWire(t *testing.T) {
+	daemons := overWire(t.Context(), errors.New("docker.io/library/busybox:0.0.1: not found"))
+	own := errdefs.WithSource(fmt.Errorf("busybox:0.0.1: %w", daemons), &errdefs.Source{
+		Info: &pb.SourceInfo{Filename: "Dockerfile", Data: []byte("FROM busybox:0.0.1\n")}, Ranges: []*pb.Range{{Start: &pb.Position{Line: 1}, End: &pb.Position{Line: 1}}},
+	})
+	handedBack := overWire(t.Context(), own)
+	if errorText(own) == errorText(handedBack) {
+		t.Errorf("both say %q: the two forms need not be told apart any more", own)
+	}
+	if again := overWire(t.Context(), handedBack); errorText(again) != errorText(handedBack) {
+		t.Errorf("got %q and %q for one mistake", handedBack, again)
+	}
+	if got := errorSources(handedBack); !slices.Equal(got, errorSources(own)) {
+		t.Errorf("the place is lost: %q", got)
+	}
 }
 
 // buildReference solves the case with the daemon's own dockerfile.v0.

@@ -14,9 +14,10 @@ import (
 // locate turns the line ranges that the parser and the lowering attach to their
 // errors into BuildKit source errors, which keep the file's text and cross gRPC.
 func (b *build) locate(err error) error {
+	var ne *nestedError
 	var le *parser.LocationError
-	if !errors.As(err, &le) {
-		return err
+	if errors.As(err, &ne) || !errors.As(err, &le) {
+		return err // the lines in a nested error are those of another file
 	}
 	for _, loc := range le.Locations {
 		err = b.withSource(err, loc)

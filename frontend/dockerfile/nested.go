@@ -11,7 +11,9 @@ import (
 	"github.com/distribution/reference"
 	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
 	gwclient "github.com/moby/buildkit/frontend/gateway/client"
+	"github.com/moby/buildkit/solver/errdefs"
 
 	"github.com/zlayer-dev/zlayer/graph"
 )
@@ -68,12 +70,27 @@ func (c *compiler) nest(ctx context.Context, target *decl) error {
 			}
 			s, err := c.Nested(ctx, Reference{Name: n.name, Platform: p, Kind: n.kind, Pos: c.pos(n.loc), InFrom: inFrom[k.name]})
 			if err != nil {
-				return err
+				return c.nestedError(err, n.loc)
 			}
 			c.nested[k] = s
 		}
 	}
 	return c.showNested(ctx)
+}
+
+// nestedError is a mistake in the file of another build, which has its place there.
+type nestedError struct{ error }
+
+// Unwrap gives the mistake.
+func (e *nestedError) Unwrap() error { return e.error }
+
+// nestedError adds to such a mistake where this file asks for the build; others have no
+// place yet, or one of another kind.
+func (c *compiler) nestedError(err error, loc []parser.Range) error {
+	if len(errdefs.Sources(err)) == 0 {
+		return err
+	}
+	return &nestedError{c.withSource(err, loc)}
 }
 
 // reached lists every stage below target, with or without a stage of its own.
