@@ -120,6 +120,9 @@ func (e *Engine) BuildAll(ctx context.Context, req BatchRequest) (*BatchResult, 
 		return nil, err
 	}
 	r.batch = true
+	if req.Jobs > 0 {
+		r.exports = make(chan struct{}, req.Jobs)
+	}
 	b := &batch{run: r, req: req, byName: map[string]*member{}, course: newCourse()}
 	err = b.build(ctx)
 	if cerr := errors.Join(b.close(), r.close()); err == nil && cerr != nil {

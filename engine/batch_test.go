@@ -2,12 +2,18 @@ package engine
 
 import (
 	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/google/go-containerregistry/pkg/registry"
 
 	"github.com/zlayer-dev/zlayer/solver"
 )
@@ -88,6 +94,42 @@ func TestBuildAll(t *testing.T) {
 	res, err = e.BuildAll(t.Context(), batchOf(dir, "z", "app", "tool", "base"))
 	if got, want := states(res), "z built, app built, tool unchanged, base unchanged"; err != nil || got != want {
 		t.Errorf("one file changed: got %s, %v", got, err)
+	}
+	t.Run("jobs", func(t *testing.T) { exportsOneByOne(t, e, dir) })
+}
+
+// exportsOneByOne pushes what is in the memo, with one job: each image when the one before
+// it is there, be it at its time or after all others.
+func exportsOneByOne(t *testing.T, e *Engine, dir string) {
+	for _, afterAll := range []bool{false, true} {
+		var mu sync.Mutex
+		var order []string
+		reg := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			repo, _, ok := strings.Cut(strings.TrimPrefix(r.URL.Path, "/v2/"), "/")
+			mu.Lock()
+			if ok && r.Method != http.MethodHead && r.Method != http.MethodGet && (len(order) == 0 || order[len(order)-1] != repo) {
+				order = append(order, repo)
+			}
+			mu.Unlock()
+			reg.ServeHTTP(w, r)
+		}))
+		defer srv.Close()
+		req := batchOf(dir, "z", "app", "tool", "base")
+		req.Jobs, req.PushAfterAll = 1, afterAll
+		for i := range req.Builds {
+			b := &req.Builds[i]
+			b.Names, b.Push = []string{"example.com/" + b.Name}, true
+			b.Tags = []string{strings.TrimPrefix(srv.URL, "http://") + "/" + b.Name}
+		}
+		res, err := e.BuildAll(t.Context(), req)
+		if err != nil || res.Count(BatchRestored) != 4 {
+			t.Fatalf("after all %v: got %s, %v", afterAll, states(res), err)
+		}
+		slices.Sort(order)
+		if want := []string{"app", "base", "tool", "z"}; !slices.Equal(order, want) {
+			t.Errorf("after all %v: the registry was written to for %q, want each of %q once", afterAll, order, want)
+		}
 	}
 }
 

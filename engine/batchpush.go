@@ -10,7 +10,8 @@ import (
 	"github.com/zlayer-dev/zlayer/store"
 )
 
-// pushJobs is how many images are pushed at once when everything has been built.
+// pushJobs is how many images are pushed at once when everything has been built, unless
+// fewer may be built at once.
 const pushJobs = 4
 
 // withoutPush is a request whose image is kept to be pushed later.
@@ -46,7 +47,12 @@ func (b *batch) pushAll(ctx context.Context) error {
 			continue
 		}
 		eg.Go(func() error {
-			if err := i.push(ctx); err != nil {
+			done, err := b.run.export(ctx)
+			if err == nil {
+				err = i.push(ctx)
+				done()
+			}
+			if err != nil {
 				errs[n] = fmt.Errorf("%s: %w", i.Name, err)
 				i.fail(err)
 			}

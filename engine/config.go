@@ -35,6 +35,9 @@ type Config struct {
 	PlainHTTP   []string
 	Insecure    []string
 	RegistryCAs map[string][]string
+	// MaxParallelism bounds the steps that the embedded daemon runs at one time, of all
+	// builds together; 0 is what DaemonConfig says, else no bound.
+	MaxParallelism int
 	// Runc is the OCI runtime of the embedded daemon; empty looks for it.
 	Runc string
 	// IdleTimeout is how long a background daemon that we start lives without

@@ -177,6 +177,8 @@ func (c Config) Daemon() daemon.Config {
 		ConfigFile:  c.DaemonConfig,
 		Registries:  c.registries(),
 		Debug:       c.Debug,
+
+		MaxParallelism: c.MaxParallelism,
 	}
 	if d.ConfigFile == "" {
 		d.ConfigFile = daemon.DefaultConfigFile()

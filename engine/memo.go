@@ -140,7 +140,13 @@ func (j *job) recall(ctx context.Context, k *keys) (*Result, error) {
 		if step == nil {
 			continue
 		}
-		if err := step(ctx); err != nil {
+		done, err := j.run.export(ctx)
+		if err != nil {
+			return res, err
+		}
+		err = step(ctx)
+		done()
+		if err != nil {
 			return res, err
 		}
 		res.Restored = true

@@ -53,6 +53,9 @@ type run struct {
 	files   content.Store
 	// units are the builds compiled so far, for all jobs of the call.
 	units *unitTable
+	// exports has a place for each delivery from the memo that may go on at one time, and
+	// for each push after all; nil where nobody has said how many.
+	exports chan struct{}
 	// batch: the call has several builds; jobs are those, by the names that build files
 	// can mean them by.
 	batch bool
@@ -113,6 +116,19 @@ func (r *run) close() error {
 	r.sources.close()
 	r.engine.sweepState(time.Now())
 	return r.trees.Close()
+}
+
+// export waits for a place to deliver something from here. The caller calls what it gives.
+func (r *run) export(ctx context.Context) (done func(), err error) {
+	if r.exports == nil {
+		return func() {}, nil
+	}
+	select {
+	case r.exports <- struct{}{}:
+		return func() { <-r.exports }, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 // warn notes what the user should know although it does not stop the build.

@@ -1,11 +1,14 @@
 package engine
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	digest "github.com/opencontainers/go-digest"
 
@@ -105,14 +108,47 @@ func TestSubstitution(t *testing.T) {
 	if s := steps(); strings.Contains(s, "touch") || strings.Contains(s, "clang") || !strings.Contains(s, "take /wasm/module.wasm") || !strings.Contains(s, "ls /made") && !strings.Contains(s, `"ls"`) {
 		t.Errorf("what ran:\n%s", s)
 	}
-	whole, err := engineWith(t, "off", t.TempDir()).BuildAll(t.Context(), request())
+	alone := engineWith(t, "off", t.TempDir())
+	alone.cfg.MaxParallelism = 1
+	req = request()
+	overlaps := overlapping(&req)
+	whole, err := alone.BuildAll(t.Context(), req)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if n := overlaps(); n > 0 {
+		t.Errorf("%d steps ran while another one did, and one may run at a time", n)
 	}
 	for _, name := range []string{"app", "host", "entry"} {
 		if got, want := digestOf(res, name), digestOf(whole, name); got != want || got == "" {
 			t.Errorf("on a substituted base %s is %s, built as a whole it is %s", name, got, want)
 		}
+	}
+}
+
+// overlapping counts steps that began before another one had ended. Exports are none.
+func overlapping(req *BatchRequest) func() int {
+	var mu sync.Mutex
+	type span struct{ from, to time.Time }
+	spans := map[digest.Digest]span{}
+	req.Events = func(ev solver.Event) {
+		if ev.Kind == solver.StepDone && ev.Step != nil && !ev.Step.Cached && ev.Step.Started != nil && ev.Step.Completed != nil && !strings.HasPrefix(ev.Step.Name, "exporting ") {
+			mu.Lock()
+			defer mu.Unlock()
+			spans[ev.Step.Digest] = span{*ev.Step.Started, *ev.Step.Completed}
+		}
+	}
+	return func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		n := 0
+		list := slices.SortedFunc(maps.Values(spans), func(a, b span) int { return a.from.Compare(b.from) })
+		for i := 1; i < len(list); i++ {
+			if list[i].from.Before(list[i-1].to) {
+				n++
+			}
+		}
+		return n
 	}
 }
 

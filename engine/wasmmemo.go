@@ -46,6 +46,11 @@ func (j *job) recallWasm(ctx context.Context, k *keys) (*Result, error) {
 		}
 		defer lease.Close()
 	}
+	done, err := j.run.export(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	res := &Result{Graph: k.graph, Stages: StageCounts{Cached: len(k.shownStages())}}
 	j.tell(k, res)
 	res.Restored, err = j.deliverBinary(ctx, res, data, statements)

@@ -22,6 +22,7 @@ type globals struct {
 	stateDir, storeDir, daemonConfig         string
 	mirrors, plainHTTP, insecure, registryCA []string
 	memo                                     []string
+	maxParallelism                           int
 	debug                                    bool
 }
 
@@ -30,7 +31,7 @@ var (
 	storeFlags    = []string{"store-dir"}
 	stateFlags    = []string{"state-dir"}
 	remoteFlags   = []string{"addr", "tls-ca", "tls-cert", "tls-key", "tls-servername", "no-daemon"}
-	embeddedFlags = []string{"daemon-config", "registry-mirror", "registry-http", "registry-insecure", "registry-ca"}
+	embeddedFlags = []string{"daemon-config", "max-parallelism", "registry-mirror", "registry-http", "registry-insecure", "registry-ca"}
 	registryFlags = []string{"registry-http", "registry-insecure", "registry-ca"}
 	memoFlags     = []string{"memo"}
 	debugFlags    = []string{"debug"}
@@ -38,13 +39,14 @@ var (
 
 // globalEnv says which environment variable stands in for a flag.
 var globalEnv = map[string]string{
-	"addr":          "BUILDKIT_HOST",
-	"no-daemon":     "ZLAYER_NO_DAEMON",
-	"state-dir":     "ZLAYER_STATE_DIR",
-	"store-dir":     "ZLAYER_STORE_DIR",
-	"daemon-config": "ZLAYER_DAEMON_CONFIG",
-	"memo":          "ZLAYER_MEMO",
-	"debug":         "ZLAYER_DEBUG",
+	"addr":            "BUILDKIT_HOST",
+	"no-daemon":       "ZLAYER_NO_DAEMON",
+	"state-dir":       "ZLAYER_STATE_DIR",
+	"store-dir":       "ZLAYER_STORE_DIR",
+	"daemon-config":   "ZLAYER_DAEMON_CONFIG",
+	"max-parallelism": "ZLAYER_MAX_PARALLELISM",
+	"memo":            "ZLAYER_MEMO",
+	"debug":           "ZLAYER_DEBUG",
 }
 
 func (g *globals) register(f *pflag.FlagSet) {
@@ -58,6 +60,7 @@ func (g *globals) register(f *pflag.FlagSet) {
 	f.StringVar(&g.stateDir, "state-dir", "", "keep the build cache and the daemon's files in `DIR`")
 	f.StringVar(&g.storeDir, "store-dir", "", "keep images in `DIR`")
 	f.StringVar(&g.daemonConfig, "daemon-config", "", "configure the embedded daemon by `FILE`, in the syntax of buildkitd.toml")
+	f.IntVar(&g.maxParallelism, "max-parallelism", 0, "have the embedded daemon run at most `N` steps at one time, of all builds together; without it what the configuration says, else any number")
 	f.StringArrayVar(&g.mirrors, "registry-mirror", nil, "for images of HOST ask MIRROR first: `HOST=MIRROR` (repeatable)")
 	f.StringArrayVar(&g.plainHTTP, "registry-http", nil, "speak plain http with the registry `HOST` (repeatable)")
 	f.StringArrayVar(&g.insecure, "registry-insecure", nil, "do not verify the certificate of the registry `HOST` (repeatable)")
@@ -110,6 +113,9 @@ func (g *globals) yield(given func(string) bool) {
 	if g.addr != "" && !given("daemon-config") {
 		g.daemonConfig = ""
 	}
+	if g.addr != "" && !given("max-parallelism") {
+		g.maxParallelism = 0
+	}
 }
 
 // setFromEnv gives f the value of an environment variable that is not empty.
@@ -128,13 +134,15 @@ func setFromEnv(f *pflag.Flag, name string, lookup func(string) (string, bool)) 
 }
 
 func (g *globals) validate() error {
-	embedded := g.daemonConfig != "" || len(g.mirrors)+len(g.plainHTTP)+len(g.insecure)+len(g.registryCA) > 0
+	embedded := g.daemonConfig != "" || g.maxParallelism != 0 || len(g.mirrors)+len(g.plainHTTP)+len(g.insecure)+len(g.registryCA) > 0
 	tls := g.tlsCA != "" || g.tlsCert != "" || g.tlsKey != "" || g.tlsServerName != ""
 	switch {
 	case g.addr != "" && g.noDaemon:
 		return errors.New("--addr (BUILDKIT_HOST) and --no-daemon (ZLAYER_NO_DAEMON) contradict each other: give one of them")
 	case g.addr != "" && embedded:
-		return fmt.Errorf("--daemon-config and the --registry flags are for the embedded daemon: configure the BuildKit at %s (--addr or BUILDKIT_HOST) itself", g.addr)
+		return fmt.Errorf("--daemon-config, --max-parallelism and the --registry flags are for the embedded daemon: configure the BuildKit at %s (--addr or BUILDKIT_HOST) itself", g.addr)
+	case g.maxParallelism < 0:
+		return fmt.Errorf("--max-parallelism %d: use a number above 0", g.maxParallelism)
 	case tls && !strings.HasPrefix(g.addr, "tcp://"):
 		return errors.New("the --tls flags are for a BuildKit at --addr tcp://HOST:PORT")
 	case (g.tlsCert == "") != (g.tlsKey == ""):
@@ -195,6 +203,8 @@ func (g *globals) config() (engine.Config, error) {
 		Memo:         g.memo,
 		PlainHTTP:    g.plainHTTP,
 		Insecure:     g.insecure,
+
+		MaxParallelism: g.maxParallelism,
 		// A shared daemon is not replaced for the sake of its log.
 		Debug:   g.debug && g.noDaemon,
 		Version: version,

@@ -48,7 +48,7 @@ func (p *pipelineFlags) register(f *pflag.FlagSet) {
 	f.BoolVar(&p.locked, "locked", false, "fail where an image, git or http source is not in the lock file")
 	f.BoolVar(&p.offline, "offline", false, "ask no registry and no server what a name stands for: go by the lock file, else by what it stood for last")
 	group(f, "Cache")
-	f.IntVarP(&p.jobs, "jobs", "j", 0, "build at most `N` images at once instead of as many as a daemon takes well")
+	f.IntVarP(&p.jobs, "jobs", "j", 0, "build, export and push at most `N` images at once instead of as many as a daemon takes well")
 	f.IntVar(&p.retries, "retries", 0, "try a step that fails, a pull or a push up to `N` times more, whatever the pipeline says")
 	f.BoolVar(&p.failFast, "fail-fast", false, "stop everything at the first failure")
 	f.StringVar(&p.progress, "progress", "", "show progress as `MODE`: auto, tty, plain, rawjson or quiet")
