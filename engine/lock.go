@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/containerd/platforms"
@@ -240,6 +241,44 @@ func (e *Engine) Lock(ctx context.Context, reqs []Request, o LockOptions) (*Lock
 	for _, req := range reqs {
 		if err := l.add(ctx, r, req); err != nil {
 			return nil, err
+		}
+	}
+	return l.finish()
+}
+
+// LockPipeline is [Engine.Lock] for the images of a pipeline, those that come along too:
+// what one of them makes is not looked up for another.
+func (e *Engine) LockPipeline(ctx context.Context, p *Pipeline, po PipelineOptions, o LockOptions) (_ *LockResult, err error) {
+	po.Events = nil
+	l := &locker{options: o, fresh: &lock.File{}}
+	b, err := e.pipelineBuilds(p, po, l.prepare)
+	if err != nil {
+		return nil, err
+	}
+	b.run.git.Patience = 0
+	defer func() { err = errors.Join(err, b.close(), b.run.close()) }()
+	if err := b.prepare(); err != nil {
+		return nil, err
+	}
+	if err := e.learnPlatform(ctx); err != nil {
+		return nil, err
+	}
+	if err := l.open(b.run, b.images[0].job); err != nil {
+		return nil, err
+	}
+	kept := l.kept()
+	for _, i := range slices.Concat(b.images, b.aside) {
+		i.job.lock = kept
+	}
+	for _, i := range b.images {
+		if err := l.lock(ctx, b.run, i.job); err != nil {
+			return nil, i.locate(err)
+		}
+	}
+	// Images of those that come along were looked up for whoever reads these.
+	for _, i := range slices.Concat(b.images, b.aside) {
+		if err := l.images(i.job); err != nil {
+			return nil, i.locate(err)
 		}
 	}
 	return l.finish()

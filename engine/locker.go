@@ -27,12 +27,29 @@ type locker struct {
 
 // add locks what one request reads.
 func (l *locker) add(ctx context.Context, r *run, req Request) error {
-	req.lockLater, req.Locked, req.Offline, req.lockAnew = true, false, false, l.options.UpdateAll
+	l.prepare(&req)
 	j, err := r.prepareCall(req)
 	if err != nil {
 		return err
 	}
 	defer j.close()
+	if err := l.open(r, j); err != nil {
+		return err
+	}
+	j.lock = l.kept()
+	if err := l.lock(ctx, r, j); err != nil {
+		return err
+	}
+	return l.images(j)
+}
+
+// prepare makes a request one to lock.
+func (l *locker) prepare(req *Request) {
+	req.lockLater, req.Locked, req.Offline, req.lockAnew = true, false, false, l.options.UpdateAll
+}
+
+// open reads the lock file of the first build.
+func (l *locker) open(r *run, j *job) (err error) {
 	if l.path == "" {
 		if l.path = j.lockPath(); l.path == "" {
 			return inputErrorf("a build context that is no directory has no place for a lock file: name one with --lock-file")
@@ -41,11 +58,11 @@ func (l *locker) add(ctx context.Context, r *run, req Request) error {
 			return asInput(err)
 		}
 	}
-	j.lock = l.kept()
-	k, err := j.compileKeys(ctx)
-	if err != nil {
-		return j.explain(ctx, err)
-	}
+	return nil
+}
+
+// images locks the images that were looked up for a build.
+func (l *locker) images(j *job) error {
 	res, err := j.resolver()
 	if err != nil {
 		return err
@@ -54,6 +71,15 @@ func (l *locker) add(ctx context.Context, r *run, req Request) error {
 		if !look.Fixed {
 			l.fresh.Set(lock.Entry{Kind: lock.Image, Ref: look.Ref, Platform: look.Platform, Value: look.Digest.String()})
 		}
+	}
+	return nil
+}
+
+// lock compiles a build and locks what it reads besides images.
+func (l *locker) lock(ctx context.Context, r *run, j *job) error {
+	k, err := j.compileKeys(ctx)
+	if err != nil {
+		return j.explain(ctx, err)
 	}
 	for _, s := range k.graph.Stages() {
 		for _, src := range s.Sources {

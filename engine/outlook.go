@@ -32,20 +32,11 @@ func (e *Engine) Outlook(ctx context.Context, req Request) (p *graph.Picture, er
 // the last stage of an image has the image's name. No daemon is asked; images that cannot
 // be compiled without one are left out.
 func (e *Engine) OutlookPipeline(ctx context.Context, p *Pipeline, o PipelineOptions) (_ *graph.Picture, err error) {
-	req, err := e.pipelineBatch(p, o)
+	b, err := e.pipelineBuilds(p, o, nil)
 	if err != nil {
 		return nil, err
 	}
-	if len(req.Builds) == 0 {
-		return nil, inputErrorf("there is nothing to build")
-	}
-	r, err := e.newRunWith(req.Builds[0].Request, req.Memo)
-	if err != nil {
-		return nil, err
-	}
-	r.batch = true
-	b := &batch{run: r, req: req, byName: map[string]*member{}, course: newCourse()}
-	defer func() { err = errors.Join(err, b.close(), r.close()) }()
+	defer func() { err = errors.Join(err, b.close(), b.run.close()) }()
 	if err := b.prepare(); err != nil {
 		return nil, err
 	}

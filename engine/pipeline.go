@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -64,6 +65,8 @@ type PipelineOptions struct {
 	// DefaultRegistry and Allow are as in [Request].
 	DefaultRegistry string
 	Allow           []string
+	// Pull goes before what the pipeline says of images.
+	Pull PullMode
 	// Retries, if not nil, are those of all images.
 	Retries *int
 	// Memo goes before the cache of the pipeline, and that before [Config.Memo].
@@ -125,6 +128,29 @@ func (e *Engine) BuildPipeline(ctx context.Context, p *Pipeline, o PipelineOptio
 	}
 	req.courseFile = e.lastPipelineFile(p)
 	return e.BuildAll(ctx, req)
+}
+
+// pipelineBuilds are the builds of a pipeline, to be asked about; change may change their
+// requests. Its caller closes them and their run.
+func (e *Engine) pipelineBuilds(p *Pipeline, o PipelineOptions, change func(*Request)) (*batch, error) {
+	req, err := e.pipelineBatch(p, o)
+	if err != nil {
+		return nil, err
+	}
+	if len(req.Builds) == 0 {
+		return nil, inputErrorf("there is nothing to build")
+	}
+	for i := range req.Builds {
+		if change != nil {
+			change(&req.Builds[i].Request)
+		}
+	}
+	r, err := e.newRunWith(req.Builds[0].Request, req.Memo)
+	if err != nil {
+		return nil, err
+	}
+	r.batch = true
+	return &batch{run: r, req: req, byName: map[string]*member{}, course: newCourse()}, nil
 }
 
 // pipelineBatch turns a pipeline into builds.
@@ -233,7 +259,7 @@ func (c *pipelineConverter) build(img *pipeline.Image) BatchBuild {
 	r := Request{
 		Context: img.Context, File: img.File, Target: img.Target, Platforms: img.Platforms, BuildArgs: img.BuildArgs,
 		BuildContexts: img.Contexts, Labels: img.Labels, Annotations: img.Annotations, Vars: img.Vars,
-		NoCache: img.NoCache || o.NoCache, Pull: PullMode(img.Pull), Retries: img.Retries, Tags: img.Tags,
+		NoCache: img.NoCache || o.NoCache, Pull: cmp.Or(o.Pull, PullMode(img.Pull)), Retries: img.Retries, Tags: img.Tags,
 		Locked: o.Locked, Offline: o.Offline, NormalizeModes: o.NormalizeModes, NestedIgnore: o.NestedIgnore,
 		DefaultRegistry: o.DefaultRegistry, Allow: o.Allow,
 	}

@@ -3,11 +3,21 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"io"
+	"log"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/zlayer-dev/zlayer/graph"
 )
@@ -91,6 +101,85 @@ images:
 	}
 	if want := []CacheMount{{Target: "/root/.cache", Sharing: "locked"}, {Target: "/x", ID: "y", Sharing: "private"}}; !slices.Equal(app.CacheMounts, want) {
 		t.Errorf("got %v", app.CacheMounts)
+	}
+}
+
+// TestPipelinePull: what the caller says of looking up goes before what the pipeline says.
+func TestPipelinePull(t *testing.T) {
+	dir := project(t, map[string]string{"Dockerfile": "FROM scratch\n", "ZPipeline.yaml": "images: {never: {pull: never}, none: {}}\n"})
+	e := &Engine{}
+	for pull, want := range map[PullMode]string{"": "never none=", PullAlways: "always none=always"} {
+		req, err := e.pipelineBatch(pipelineOf(t, dir, PipelineRequest{}), PipelineOptions{Pull: pull})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprintf("%s none=%s", req.Builds[0].Pull, req.Builds[1].Pull); got != want {
+			t.Errorf("told %q: never is %s, want %s", pull, got, want)
+		}
+	}
+}
+
+// TestLockPipeline locks what a pipeline reads from outside: not what its own images are
+// called, be they built or come along.
+func TestLockPipeline(t *testing.T) {
+	srv := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	t.Cleanup(srv.Close)
+	image := strings.TrimPrefix(srv.URL, "http://") + "/img:1"
+	dir := project(t, map[string]string{
+		"base/Dockerfile": "FROM " + image + "\nLABEL a=b\n",
+		"app/Dockerfile":  "FROM example.invalid/base\nLABEL c=d\n",
+		"ZPipeline.yaml":  "images:\n  base: {context: base, tags: example.invalid/base}\n  app: {context: app, pull: always}\n",
+	})
+	tag, err := name.NewTag(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var digests []string
+	push := func() {
+		img, err := mutate.ConfigFile(empty.Image, &v1.ConfigFile{OS: "linux", Architecture: hostArch(), Author: fmt.Sprint(len(digests))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := remote.Write(tag, img); err != nil {
+			t.Fatal(err)
+		}
+		d, err := img.Digest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		digests = append(digests, d.String())
+	}
+	e, err := Open(t.Context(), Config{StateDir: t.TempDir(), StoreDir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	lock := func(o LockOptions, only ...string) *LockResult {
+		t.Helper()
+		res, err := e.LockPipeline(t.Context(), pipelineOf(t, dir, PipelineRequest{Only: only}), PipelineOptions{Locked: true}, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res
+	}
+	push()
+	res := lock(LockOptions{}, "app") // base comes along
+	if len(res.Entries) != 1 || len(res.Added) != 1 || res.Entries[0].Ref != image || res.Entries[0].Value != digests[0] {
+		t.Fatalf("got %+v, want %s at %s", res, image, digests[0])
+	}
+	if !isFile(filepath.Join(dir, "zlayer.lock")) {
+		t.Error("the lock file is not at the root")
+	}
+	push()
+	if res := lock(LockOptions{}); res.Entries[0].Value != digests[0] || len(res.Changed) != 0 {
+		t.Errorf("what is locked has moved: %+v", res)
+	}
+	if res := lock(LockOptions{UpdateAll: true}); res.Entries[0].Value != digests[1] || len(res.Changed) != 1 || len(res.Entries) != 1 {
+		t.Errorf("updated: %+v", res)
+	}
+	writeFiles(t, dir, map[string]string{"app/Dockerfile": "FROM " + image + "-none\n"})
+	if _, err := e.LockPipeline(t.Context(), pipelineOf(t, dir, PipelineRequest{}), PipelineOptions{}, LockOptions{UpdateAll: true}); err == nil || !strings.Contains(err.Error(), "app/Dockerfile:1") {
+		t.Errorf("an image that is not there: %v", err)
 	}
 }
 

@@ -44,6 +44,7 @@ type builder interface {
 	LastPipeline(*engine.Pipeline) (*engine.LastBuild, error)
 	Prune(context.Context, engine.PruneOptions) (engine.PruneReport, error)
 	Lock(context.Context, []engine.Request, engine.LockOptions) (*engine.LockResult, error)
+	LockPipeline(context.Context, *engine.Pipeline, engine.PipelineOptions, engine.LockOptions) (*engine.LockResult, error)
 	Why(ctx context.Context, req engine.Request, against string) (*engine.Why, error)
 	Affected(context.Context, []engine.NamedRequest, engine.AffectedOptions) (*engine.Affected, error)
 	Memo(context.Context) ([]engine.MemoRecord, error)

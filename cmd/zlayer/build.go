@@ -196,8 +196,13 @@ func (a *app) updateLock(ctx context.Context, e builder, p *buildPlan) error {
 	if err != nil {
 		return err
 	}
-	if p.mode != progress.Quiet && p.mode != progress.RawJSON {
+	a.lockUpdated(p.mode, res)
+	return nil
+}
+
+// lockUpdated tells what --update-bottles has done.
+func (a *app) lockUpdated(mode progress.Mode, res *engine.LockResult) {
+	if mode != progress.Quiet && mode != progress.RawJSON {
 		a.note("--update-bottles updates the lock file: " + lockSummary(res))
 	}
-	return nil
 }

@@ -17,6 +17,9 @@ import (
 // BuildPipeline ends the images bottom <- middle <- top and other as integration tests
 // (TestEnginePipelineFailures and those after it) have found that they end.
 func (f *fakeEngine) BuildPipeline(ctx context.Context, p *engine.Pipeline, o engine.PipelineOptions) (*engine.BatchResult, error) {
+	if err := writeValue(o); err != nil {
+		return nil, err
+	}
 	failure := fakeStageError(2, `process "/bin/sh -c false" did not complete successfully: exit code: 1`)
 	push := errors.New("other: pushing r.example/other: 403 Forbidden: log in with docker login r.example")
 	gone := errors.New("talking to the BuildKit daemon: error reading from server: EOF")

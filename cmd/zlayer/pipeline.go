@@ -85,6 +85,13 @@ func (a *app) listPipeline(p *engine.Pipeline) error {
 // pipeline runs a checked command.
 func (a *app) pipeline(ctx context.Context, p *pipelinePlan) error {
 	return a.withView(ctx, p.mode, []string{p.metadataFile, p.junitFile}, func(e builder, view *progress.View) error {
+		if p.updateLock {
+			res, err := e.LockPipeline(ctx, p.pipeline, p.options, engine.LockOptions{UpdateAll: true})
+			if err != nil {
+				return err
+			}
+			a.lockUpdated(p.mode, res)
+		}
 		p.options.Events = view.Sink
 		res, err := e.BuildPipeline(ctx, p.pipeline, p.options)
 		view.Close()

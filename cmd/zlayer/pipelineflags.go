@@ -26,7 +26,8 @@ type pipelineFlags struct {
 
 	push                     bool
 	noCache, locked, offline bool
-	lockFile                 string
+	updateBottles            bool
+	lockFile, pull           string
 
 	jobs, retries   int
 	failFast, quiet bool
@@ -44,9 +45,12 @@ func (p *pipelineFlags) register(f *pflag.FlagSet) {
 	f.StringVar(&p.junitFile, "junit", "", "write how the images ended to `FILE`, as JUnit XML")
 	group(f, "What comes out of it")
 	f.BoolVar(&p.noCache, "no-cache", false, "run every step of every image anew")
+	f.StringVar(&p.pull, "pull", "", "look base images up again, whatever the pipeline says: `MODE` is always (also without a mode), newer or never")
+	f.Lookup("pull").NoOptDefVal = "always"
 	f.StringVar(&p.lockFile, "lock-file", "", "hold to the lock `FILE`; without it zlayer.lock at the root (see --root), if it is there")
 	f.BoolVar(&p.locked, "locked", false, "fail where an image, git or http source is not in the lock file")
 	f.BoolVar(&p.offline, "offline", false, "ask no registry and no server what a name stands for: go by the lock file, else by what it stood for last")
+	f.BoolVar(&p.updateBottles, "update-bottles", false, "update the lock file before the build, as zlayer lock --update does")
 	group(f, "Cache")
 	f.IntVarP(&p.jobs, "jobs", "j", 0, "build, export and push at most `N` images at once instead of as many as a daemon takes well")
 	f.IntVar(&p.retries, "retries", 0, "try a step that fails, a pull or a push up to `N` times more, whatever the pipeline says")
@@ -78,6 +82,7 @@ type pipelinePlan struct {
 	options                 engine.PipelineOptions
 	mode                    progress.Mode
 	list, print             bool
+	updateLock              bool
 	metadataFile, junitFile string
 }
 
@@ -123,10 +128,32 @@ func (p *pipelineFlags) plan(a *app, given *pflag.FlagSet, args []string) (*pipe
 	if given.Changed("retries") {
 		out.options.Retries = &p.retries
 	}
+	if err := p.looking(given, out); err != nil {
+		return nil, usage(err)
+	}
 	if out.options.Allow, err = parseAll("allow", p.allow, flags.ParseAllow); err != nil {
 		return nil, usage(err)
 	}
 	return out, nil
+}
+
+// looking is what is looked up again.
+func (p *pipelineFlags) looking(given *pflag.FlagSet, out *pipelinePlan) error {
+	if given.Changed("pull") {
+		var err error
+		if out.options.Pull, err = flags.ParsePull(p.pull); err != nil {
+			return fmt.Errorf("--pull: %w", err)
+		}
+	}
+	switch out.updateLock = p.updateBottles; {
+	case p.offline && (out.options.Pull == engine.PullAlways || out.options.Pull == engine.PullNewer):
+		return fmt.Errorf("--offline and --pull=%s contradict each other: give one of them", out.options.Pull)
+	case p.updateBottles && p.offline:
+		return errors.New("--update-bottles looks everything up, and --offline forbids that: give one of them")
+	case p.updateBottles && (p.list || p.print):
+		return errors.New("--list and --print build nothing, so --update-bottles cannot be done: leave out one of them")
+	}
+	return nil
 }
 
 // load reads the pipeline.
