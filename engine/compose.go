@@ -372,9 +372,12 @@ func (c *composer) inheritedArgs() map[string]string {
 }
 
 // howToBuild reports whether a build argument is about builds rather than one file's.
+// Proxies are those of the network that all are built in.
 func howToBuild(arg string) bool {
-	return arg == "SOURCE_DATE_EPOCH" || strings.HasPrefix(arg, "BUILDKIT_")
+	return arg == "SOURCE_DATE_EPOCH" || strings.HasPrefix(arg, "BUILDKIT_") || slices.Contains(proxyArgs, strings.ToUpper(arg))
 }
+
+var proxyArgs = []string{"HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"}
 
 // attrs are the frontend attributes of a nested build.
 func (c *composer) attrs(u unit) map[string]string {
