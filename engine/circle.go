@@ -43,6 +43,50 @@ func circleError(chain []link, shown string) error {
 	return fmt.Errorf("%w: %s, and back to %s", errCircle, strings.Join(way, " -> "), shown)
 }
 
+// nestingError is a build that cannot be nested where a file asks for it; by are the
+// places that nest that file, the outermost first.
+type nestingError struct {
+	error
+	by []graph.Pos
+}
+
+// Error says what is wrong, and the way there.
+func (e *nestingError) Error() string {
+	if len(e.by) == 0 {
+		return e.error.Error()
+	}
+	var way []string
+	for _, p := range e.by {
+		way = append(way, p.String())
+	}
+	return e.error.Error() + " (nested by " + strings.Join(way, " -> ") + ")"
+}
+
+// Unwrap gives what is wrong.
+func (e *nestingError) Unwrap() error { return e.error }
+
+// nesting makes a mistake about a build that cannot be nested one that tells the way to it.
+func nesting(err error) error {
+	if pe, ok := err.(*graph.PosError); ok { //nolint:errorlint // what wraps it is another mistake
+		return &graph.PosError{Pos: pe.Pos, Err: &nestingError{error: pe.Err}, Source: pe.Source}
+	}
+	return err
+}
+
+// nestedBy adds a place to the way. The error is everybody's who asks for the build, so
+// that it stays as it is.
+func nestedBy(err error, pos graph.Pos) error {
+	pe, ok := err.(*graph.PosError) //nolint:errorlint // as nesting makes it
+	if !ok {
+		return err
+	}
+	ne, ok := pe.Err.(*nestingError) //nolint:errorlint // as nesting makes it
+	if !ok {
+		return err
+	}
+	return &graph.PosError{Pos: pe.Pos, Err: &nestingError{ne.error, append([]graph.Pos{pos}, ne.by...)}, Source: pe.Source}
+}
+
 // wait is an edge of the graph of who waits for whom.
 type wait struct {
 	link // who waits, and where it asks

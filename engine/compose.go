@@ -150,7 +150,7 @@ func (c *composer) optionsFor(u unit, dirs map[string]string, shown string, chai
 			}
 			n, ok, err := c.nestedUnit(u, conv, ref)
 			if !ok || err != nil {
-				return nil, err
+				return nil, nesting(err)
 			}
 			next := append(slices.Clone(chain), link{key: u.key(), shown: shown, pos: ref.Pos})
 			if err := checkChain(next, n.key()); err != nil {
@@ -161,7 +161,7 @@ func (c *composer) optionsFor(u unit, dirs map[string]string, shown string, chai
 			case errors.Is(err, errCircle):
 				return nil, c.at(ref.Pos, conv, err)
 			case err != nil:
-				return nil, err
+				return nil, nestedBy(err, ref.Pos)
 			}
 			conv.note(done.stage)
 			return done.stage, conv.checkBase(ref, done.ground)
@@ -180,18 +180,19 @@ func (c *composer) nestedUnit(u unit, conv *conversion, ref dockerfile.Reference
 		n.platform = platforms.FormatAll(*ref.Platform)
 	}
 	var file string
+	named := false
 	if b, ok := conv.builds[normalName(ref.Name)]; ok {
 		maps.Copy(n.args, b.Args)
 		n.target, file = b.Target, b.File
 		if n.dir, err = c.directive(u, b); err == nil {
 			c.inputs.note(question{askContext, "", u.dir, b.Dir}, found(n.dir, "", nil))
 		}
-	} else if named, ok := c.programUnit(u, ref); ok {
-		maps.Copy(n.args, named.args)
-		n.dir, n.file, n.target = named.dir, named.file, named.target
+	} else if p, ok := c.programUnit(u, ref); ok {
+		maps.Copy(n.args, p.args)
+		n.dir, n.file, n.target = p.dir, p.file, p.target
 		return n, true, nil
 	} else if dir, ok := c.namedDir(ref, u.job != nil); ok {
-		n.dir = dir
+		n.dir, named = dir, true
 	} else if p := c.product(ref.Name); p != nil && u.job != nil {
 		platform := n.platform
 		n = p.outermost()
@@ -205,6 +206,11 @@ func (c *composer) nestedUnit(u unit, conv *conversion, ref dockerfile.Reference
 	}
 	if err == nil {
 		n.file, err = nestedFile(n.dir, file)
+		if named {
+			err = whichNamed(ref.Name, err)
+		} else {
+			err = whichFile(err)
+		}
 	}
 	if err == nil {
 		c.inputs.note(question{askRead, c.job.name, n.dir, ""}, found("allowed", "", nil))
@@ -256,8 +262,7 @@ func directiveDir(dir, path string) (string, error) {
 // looks for it.
 func nestedFile(dir, name string) (string, error) {
 	if name == "" {
-		file, err := findBuildFile(dir)
-		return file, whichFile(err)
+		return findBuildFile(dir)
 	}
 	file := filepath.Join(dir, filepath.FromSlash(name))
 	if !isFile(file) {
@@ -266,11 +271,20 @@ func nestedFile(dir, name string) (string, error) {
 	return file, nil
 }
 
-// whichFile has a build that cannot choose between files say how.
+// whichFile has a build: entry that cannot choose between files say how.
 func whichFile(err error) error {
 	var several *zimage.SeveralError
 	if errors.As(err, &several) {
-		return several.In()
+		return several.Say("say which one with file: in the long form of build")
+	}
+	return err
+}
+
+// whichNamed is the same of a named context, which has no way to say it.
+func whichNamed(name string, err error) error {
+	var several *zimage.SeveralError
+	if errors.As(err, &several) {
+		return fmt.Errorf("build context %s: %w", name, several.Say("call the one that is meant "+zimage.FileName+", which goes before the others; a named context cannot say which"))
 	}
 	return err
 }
@@ -433,6 +447,10 @@ func (c *nestedClient) BuildOpts() gwclient.BuildOpts {
 // Dockerfile or Containerfile.
 func findBuildFile(dir string) (string, error) {
 	file, err := zimage.Find(dir)
+	var several *zimage.SeveralError
+	if errors.As(err, &several) {
+		err = &zimage.SeveralError{Dir: shownPath(dir), Files: several.Files}
+	}
 	if file != "" || err != nil {
 		return file, err
 	}

@@ -292,7 +292,7 @@ func (f *gatewayFile) nested(ctx context.Context, ref dockerfile.Reference) (*gr
 		n.platform = platforms.FormatAll(*ref.Platform)
 	}
 	if err := f.locate(ctx, b, &n); err != nil {
-		return nil, f.at(ref.Pos, err)
+		return nil, nesting(f.at(ref.Pos, err))
 	}
 	chain := append(slices.Clone(f.chain), link{key: f.unit.key(), shown: f.shown, pos: ref.Pos})
 	if err := checkChain(chain, n.key()); err != nil {
@@ -305,7 +305,7 @@ func (f *gatewayFile) nested(ctx context.Context, ref dockerfile.Reference) (*gr
 	case errors.Is(err, errCircle):
 		return nil, f.at(ref.Pos, err)
 	case err != nil:
-		return nil, err
+		return nil, nestedBy(err, ref.Pos)
 	}
 	warnings, err := f.rules.nest(ref, &b, done.ground)
 	f.tell(ctx, "YAML", warnings)

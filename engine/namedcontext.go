@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -16,6 +17,8 @@ import (
 	"github.com/moby/buildkit/client/ociindex"
 	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/zlayer-dev/zlayer/frontend/zimage"
 )
 
 // setNamedContexts turns named contexts into what the frontend takes: directories
@@ -66,8 +69,9 @@ func (j *job) namedContext(name, value string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if _, err := findBuildFile(dir); err == nil {
-		j.buildDirs[name] = dir
+	var several *zimage.SeveralError
+	if _, err := findBuildFile(dir); err == nil || errors.As(err, &several) {
+		j.buildDirs[name] = dir // where that is to be built, it is told that one cannot choose
 	}
 	if err := checkIgnoreFile(filepath.Join(dir, ".dockerignore")); err != nil {
 		return "", err

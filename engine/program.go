@@ -20,6 +20,7 @@ import (
 	"github.com/zlayer-dev/zlayer/dag"
 	"github.com/zlayer-dev/zlayer/frontend"
 	"github.com/zlayer-dev/zlayer/frontend/dockerfile"
+	"github.com/zlayer-dev/zlayer/frontend/zimage"
 	"github.com/zlayer-dev/zlayer/graph"
 )
 
@@ -132,6 +133,10 @@ func (j *job) programNested(n dag.NestedContext) error {
 		return err
 	}
 	file, err := nestedFile(dir, n.Nested.File)
+	var several *zimage.SeveralError
+	if errors.As(err, &several) {
+		err = several.Say("say which one with File")
+	}
 	if err != nil {
 		return inputErrorf("%w", err)
 	}

@@ -108,13 +108,9 @@ type SeveralError struct {
 }
 
 // Error implements error.
-func (e *SeveralError) Error() string { return e.sayWhich("--file") }
+func (e *SeveralError) Error() string { return e.Say("say which one with --file").Error() }
 
-// In says the same of a build: of a ZImagefile, where no flag can choose.
-func (e *SeveralError) In() error {
-	return errors.New(e.sayWhich("file: in the long form of build"))
-}
-
-func (e *SeveralError) sayWhich(how string) string {
-	return fmt.Sprintf("%s has several ZImagefiles (%s): say which one with %s", e.Dir, strings.Join(e.Files, ", "), how)
+// Say is the error with another way to choose: that of the command line has a flag for it.
+func (e *SeveralError) Say(how string) error {
+	return fmt.Errorf("%s has several ZImagefiles (%s): %s", e.Dir, strings.Join(e.Files, ", "), how)
 }
