@@ -105,6 +105,7 @@ func parseFile(text []byte, args map[string]string, env *llb.EnvList) (*file, er
 		for _, cmd := range d.stage.Commands {
 			f.commandReads(d, cmd, byName)
 		}
+		d.stage.Commands = nil // all that is needed of them is known, and the lowering has its own
 	}
 	f.scanStages(text, ast, metaArgs, byName)
 	return f, nil

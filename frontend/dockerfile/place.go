@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 
 	"github.com/zlayer-dev/zlayer/graph"
@@ -58,9 +57,9 @@ func (f *file) culprit(msg string, text []byte) []parser.Range {
 // copyFrom finds the first COPY whose --from is one that bad describes.
 func (f *file) copyFrom(bad func(from string) bool) []parser.Range {
 	for _, d := range f.decls {
-		for _, cmd := range d.stage.Commands {
-			if c, ok := cmd.(*instructions.CopyCommand); ok && bad(c.From) {
-				return c.Location()
+		for _, n := range d.names {
+			if n.kind == graph.InputCopy && bad(n.name) {
+				return n.loc
 			}
 		}
 	}
