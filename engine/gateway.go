@@ -40,12 +40,16 @@ func ServeFrontend(ctx context.Context) error {
 // GatewayBuild is a BuildKit gateway build function that builds Dockerfiles and
 // ZImagefiles as an engine does, where there is no engine but only what BuildKit
 // gives to a frontend. Nested builds can reach directories of the build context, and
-// nothing else.
+// nothing else. It holds to the lock file at the root of the build context.
 func GatewayBuild(ctx context.Context, gw gwclient.Client) (*gwclient.Result, error) {
 	g, err := newGatewayComposer(ctx, gw)
 	if err != nil {
 		return nil, err
 	}
+	if gw, err = g.withLock(ctx); err != nil {
+		return nil, withSource(err)
+	}
+	g.gw = gw
 	opts := gw.BuildOpts().Opts
 	u := gatewayUnit{file: "-f " + opts["filename"], target: opts["target"], args: prefixed(opts, "build-arg:"), platform: opts["platform"]}
 	o, _ := g.options(u, gw, nil, nil)

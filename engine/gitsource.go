@@ -134,9 +134,8 @@ func (j *job) gitFiles(ctx context.Context, def *pb.Definition) *gitFiles {
 	if err := op.UnmarshalVT(def.Def[0]); err != nil || op.GetSource() == nil {
 		return nil
 	}
-	scheme, ref, _ := strings.Cut(op.GetSource().Identifier, "://")
-	src := graph.Source{Scheme: scheme, Ref: ref, Attrs: op.GetSource().Attrs}
-	if scheme != "git" || src.Attrs[pb.AttrKeepGitDir] != "" {
+	src := opSource(op.GetSource())
+	if src.Scheme != "git" || src.Attrs[pb.AttrKeepGitDir] != "" {
 		return nil
 	}
 	address, name := repoOf(src)

@@ -157,25 +157,32 @@ func (j *job) sourcePolicy(g *graph.Graph) *spb.Policy {
 	p := &spb.Policy{Version: 1, Rules: imageRules(j.lock)}
 	if g != nil {
 		for _, s := range g.Stages() {
-			for _, src := range s.Sources {
-				kind, ref := lockable(src)
-				v, ok := j.lock.Get(kind, ref, "")
-				if kind == "" || !ok {
-					continue
-				}
-				to := pinned(src, kind, v)
-				attrs := map[string]string{}
-				if kind == lock.HTTP {
-					attrs[pb.AttrHTTPChecksum] = v
-				}
-				p.Rules = append(p.Rules, convertRule(spb.MatchType_EXACT, src.Scheme+"://"+src.Ref, to.Scheme+"://"+to.Ref, attrs))
-			}
+			p.Rules = append(p.Rules, sourceRules(j.lock, s.Sources)...)
 		}
 	}
 	if len(p.Rules) == 0 {
 		return nil
 	}
 	return p
+}
+
+// sourceRules are the rules for those of the sources that are locked and no images.
+func sourceRules(f *lock.File, list []graph.Source) []*spb.Rule {
+	var rules []*spb.Rule
+	for _, src := range list {
+		kind, ref := lockable(src)
+		v, ok := f.Get(kind, ref, "")
+		if kind == "" || !ok {
+			continue
+		}
+		to := pinned(src, kind, v)
+		attrs := map[string]string{}
+		if kind == lock.HTTP {
+			attrs[pb.AttrHTTPChecksum] = v
+		}
+		rules = append(rules, convertRule(spb.MatchType_EXACT, src.Scheme+"://"+src.Ref, to.Scheme+"://"+to.Ref, attrs))
+	}
+	return rules
 }
 
 // oneDigest gives the images that are locked to one digest for all their platforms:

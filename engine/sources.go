@@ -153,8 +153,7 @@ func (j *job) forDaemon(sess *session.Session) (*graph.Graph, error) {
 			src.Attrs[pb.AttrOCILayoutSessionID] = sess.ID()
 			return true, nil
 		}
-		scheme, ref, _ := strings.Cut(src.Identifier, "://")
-		s := graph.Source{Scheme: scheme, Ref: ref, Attrs: src.Attrs}
+		s := opSource(src)
 		if kind, _ := lockable(s); kind == "" {
 			return false, nil
 		}

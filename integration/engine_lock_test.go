@@ -16,10 +16,28 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/moby/buildkit/client"
+	"github.com/tonistiigi/fsutil"
 
 	"github.com/zlayer-dev/zlayer/engine"
 	"github.com/zlayer-dev/zlayer/graph"
 )
+
+// gatewayFiles builds a directory as zlayer's frontend does inside of BuildKit, and gives the files.
+func gatewayFiles(t *testing.T, dir, file string) (files, error) {
+	t.Helper()
+	tree, err := fsutil.NewFS(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := t.TempDir()
+	_, err = buildkit(t).Build(t.Context(), client.SolveOpt{
+		FrontendAttrs: map[string]string{"filename": file},
+		LocalMounts:   map[string]fsutil.FS{"context": tree, "dockerfile": tree},
+		Exports:       []client.ExportEntry{{Type: client.ExporterLocal, OutputDir: out}},
+	}, "", engine.GatewayBuild, nil)
+	return readDir(t, out), err
+}
 
 // lockAll locks requests and gives the lines of the lock file.
 func lockAll(t *testing.T, e *engine.Engine, o engine.LockOptions, reqs ...engine.Request) []string {
@@ -63,6 +81,10 @@ func TestEngineLockHoldsTags(t *testing.T) {
 		if got := m.textOf(r); got != "first" {
 			t.Errorf("%s: got %q, want what is locked", what, got)
 		}
+	}
+	// Inside of BuildKit, too.
+	if got, err := gatewayFiles(t, dir, "Dockerfile"); err != nil || got["x"] != "first" {
+		t.Errorf("inside of BuildKit: got %q, %v, want what is locked", got, err)
 	}
 	// Everything else in the build file has to be locked, too.
 	other := m.base("other:1", "other")
@@ -189,6 +211,12 @@ func TestEngineLockGitAndHTTP(t *testing.T) {
 	check, err := m.open().Lock(t.Context(), []engine.Request{{Context: dir, Root: dir}}, engine.LockOptions{Check: true})
 	if err != nil || len(check.Changed) != 1 || check.Changed[0].Ref != web.URL+"/x" || len(check.Added)+len(check.Removed) > 0 {
 		t.Errorf("got %+v, %v", check, err)
+	}
+	// Inside of BuildKit it is what is locked, or a mistake.
+	if got, err := gatewayFiles(t, dir, "ZImagefile"); err != nil {
+		mustSay(t, err, "digest mismatch")
+	} else {
+		same(t, "inside of BuildKit", got, files{"x": "first answer", "git/y": "below", "main/x": "of git", "main/sub/y": "below", "own": "own"})
 	}
 	lockAll(t, m.open(), engine.LockOptions{UpdateAll: true}, engine.Request{Context: dir, Root: dir})
 	m.mustBuild(req)
