@@ -47,7 +47,10 @@ func (g *imageGateway) ResolveImageConfig(_ context.Context, ref string, _ sourc
 	if strings.Contains(ref, "win") || strings.Contains(ref, "nanoserver") {
 		os = "windows"
 	}
-	config, err := json.Marshal(ocispecs.Image{Platform: ocispecs.Platform{OS: os, Architecture: "amd64"}})
+	config, err := json.Marshal(ocispecs.Image{
+		Platform: ocispecs.Platform{OS: os, Architecture: "amd64"},
+		RootFS:   ocispecs.RootFS{Type: "layers", DiffIDs: []digest.Digest{digest.FromString("layer")}},
+	})
 	return ref, digest.FromString(ref), config, err
 }
 
