@@ -225,6 +225,7 @@ func (j *job) sink(res *Result) solver.Sink {
 			ev.Warning = &w
 			res.Warnings = append(res.Warnings, w)
 		}
+		j.noteUnrunnable(ev)
 		if j.ends != nil && !j.ends.pass(ev) {
 			return
 		}

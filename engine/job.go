@@ -76,6 +76,8 @@ type job struct {
 	// from the store instead, by their last operation.
 	builtBy *built
 	taken   map[digest.Digest]taken
+	// unrunnable are the steps whose programs the daemon's machine does not run.
+	unrunnable map[digest.Digest]bool
 	// warnings are what the user should know although it does not stop the build.
 	warnings []string
 	// wasm is set for a build of WebAssembly.

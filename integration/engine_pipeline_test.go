@@ -384,6 +384,15 @@ func TestEnginePlatformWithoutEmulator(t *testing.T) {
 	e := openEngine(t)
 	dir := files{"Dockerfile": "FROM busybox\nRUN exit 3\n"}.dir(t)
 	mustSay(t, buildFails(t, e, engine.Request{Context: dir, Platforms: []string{"linux/arm64"}}), "has no emulator for linux/arm64: install one there")
+	// What the kernel itself does not run.
+	if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte("FROM scratch\nCOPY x /\nRUN [\"/x\"]\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "x"), arm64Program("arm64\n", 0), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	mustSay(t, buildFails(t, e, engine.Request{Context: dir, Platforms: []string{"linux/arm64"}}), "has no emulator for linux/arm64: install one there")
+	files{"Dockerfile": "FROM busybox\nRUN exit 3\n"}.write(t, dir)
 	if err := buildFails(t, e, engine.Request{Context: dir}); strings.Contains(err.Error(), "emulator") {
 		t.Errorf("for the machine's own platform: %v", err)
 	}

@@ -37,6 +37,9 @@ func TestMain(m *testing.M) {
 	if daemon.Reexec() {
 		return
 	}
+	if isEmulator() {
+		emulatorMain()
+	}
 	os.Exit(run(m))
 }
 
