@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/registry"
 )
 
@@ -19,7 +20,8 @@ func TestFetchWhatOthersBuilt(t *testing.T) {
 	dir := project(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY a /\n", "a": "a"})
 	memo := "registry=" + host + "/memo"
 	req := Request{Context: dir, Tags: []string{host + "/app:1"}, Outputs: []Output{{Type: OutputStore}}, Push: true}
-	first, err := engineWith(t, memo, t.TempDir()).Build(t.Context(), req)
+	colleague := engineWith(t, memo, t.TempDir())
+	first, err := colleague.Build(t.Context(), req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,6 +60,19 @@ func TestFetchWhatOthersBuilt(t *testing.T) {
 	}
 	if res, err := e.Build(t.Context(), req); err != nil || res.Changed || !res.Restored {
 		t.Errorf("an archive that was edited: changed %v, restored %v, %v", res.Changed, res.Restored, err)
+	}
+	// Files are made of an image that only the registry has.
+	theirs, ours := filepath.Join(t.TempDir(), "theirs.tar"), filepath.Join(t.TempDir(), "ours.tar")
+	files := Request{Context: dir, Tags: []string{host + "/files:1"}, Labels: map[string]string{"files": "1"}, Push: true, Outputs: []Output{{Type: OutputTar, Dest: theirs}}}
+	if _, err := colleague.Build(t.Context(), files); err != nil {
+		t.Fatal(err)
+	}
+	files.Tags, files.Push, files.Outputs[0].Dest = nil, false, ours
+	if res, err := e.Build(t.Context(), files); err != nil || res.Changed || !res.Restored {
+		t.Fatalf("files: %+v, %v", res, err)
+	}
+	if d := cmp.Diff(outputText(t, theirs, false), outputText(t, ours, false)); d != "" {
+		t.Errorf("files (-theirs +ours):\n%s", d)
 	}
 	if _, err := os.Stat(filepath.Join(e.cfg.StateDir, "main")); err == nil {
 		t.Error("a daemon was started")

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -112,4 +114,44 @@ func (w *fileWriter) discard() error {
 		return f.Close()
 	}
 	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
+// errDiffers ends the writing of what is not the same as a file.
+var errDiffers = errors.New("it differs")
+
+// fileIs reports whether a file has the content that write gives.
+func fileIs(name string, write func(io.Writer) error) bool {
+	if fi, err := os.Stat(name); err != nil || !fi.Mode().IsRegular() {
+		return false
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	c := &comparer{r: bufio.NewReader(f)}
+	if write(c) != nil {
+		return false
+	}
+	_, err = c.r.ReadByte()
+	return errors.Is(err, io.EOF)
+}
+
+// comparer takes only what a reader gives.
+type comparer struct {
+	r   *bufio.Reader
+	buf [32 << 10]byte
+}
+
+// Write implements io.Writer.
+func (c *comparer) Write(p []byte) (int, error) {
+	n := 0
+	for n < len(p) {
+		part := c.buf[:min(len(c.buf), len(p)-n)]
+		if _, err := io.ReadFull(c.r, part); err != nil || !bytes.Equal(part, p[n:n+len(part)]) {
+			return n, errDiffers
+		}
+		n += len(part)
+	}
+	return n, nil
 }

@@ -72,8 +72,8 @@ type wasmJob struct {
 	output string
 	// deliver are the places that the result goes to.
 	deliver []func(d *wasmDelivery) error
-	// files are destinations that can be looked at.
-	files []string
+	// files, archives and layouts are destinations that can be looked at.
+	files, archives, layouts []string
 	// statements are what was delivered with the result.
 	statements []wasmStatement
 

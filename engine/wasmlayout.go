@@ -4,7 +4,6 @@ import (
 	"archive/tar"
 	"encoding/json"
 	"io"
-	"os"
 	"path/filepath"
 
 	"github.com/distribution/reference"
@@ -64,11 +63,7 @@ func (d *wasmDelivery) layoutDir(dir string) error {
 		return err
 	}
 	for _, n := range names {
-		dest := filepath.Join(dir, filepath.FromSlash(n))
-		if err := os.MkdirAll(filepath.Dir(dest), 0o755); err != nil {
-			return err
-		}
-		if err := replaceFile(dest, data[n]); err != nil {
+		if err := d.writeData(filepath.Join(dir, filepath.FromSlash(n)), data[n]); err != nil {
 			return err
 		}
 	}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"archive/tar"
 	"context"
 	"fmt"
 	"io"
@@ -63,10 +64,17 @@ func (j *job) findWasm(ctx context.Context, rec *memo.Record) []byte {
 	if data := j.storedBlob(ctx, rec); data != nil {
 		return data
 	}
+	var files []string
 	for _, f := range j.wasm.files {
 		if !strings.HasSuffix(f, ".wasm") {
 			f = filepath.Join(f, j.wasm.compiled().File)
 		}
+		files = append(files, f)
+	}
+	for _, dir := range j.wasm.layouts {
+		files = append(files, filepath.Join(dir, ocispecs.ImageBlobsDir, rec.Digest.Algorithm().String(), rec.Digest.Encoded()))
+	}
+	for _, f := range files {
 		if fi, err := os.Stat(f); err != nil || fi.Size() != rec.Size {
 			continue
 		}
@@ -74,7 +82,36 @@ func (j *job) findWasm(ctx context.Context, rec *memo.Record) []byte {
 			return data
 		}
 	}
+	for _, f := range j.wasm.archives {
+		if data := archived(f, rec); data != nil {
+			return data
+		}
+	}
 	return nil
+}
+
+// archived is the file of a record, as an archive has it; nil if that has not.
+func archived(name string, rec *memo.Record) []byte {
+	if fi, err := os.Stat(name); err != nil || !fi.Mode().IsRegular() || rec.Size > min(fi.Size(), maxWasm) {
+		return nil
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	for tr := tar.NewReader(f); ; {
+		h, err := tr.Next()
+		if err != nil {
+			return nil
+		}
+		if h.Size != rec.Size {
+			continue
+		}
+		if data, err := io.ReadAll(tr); err == nil && isOf(rec, data) {
+			return data
+		}
+	}
 }
 
 // storedBlob is the file of a record, as the store has it; nil if that has not.

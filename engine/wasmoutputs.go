@@ -85,6 +85,7 @@ func (j *job) wasmOutput(o Output) error {
 			if o.Dest == "" || refuseFile(o) != nil {
 				return cmp.Or(refuseFile(o), inputErrorf("output oci with tar=false needs dest=DIRECTORY"))
 			}
+			w.layouts = append(w.layouts, o.Dest)
 			w.deliver = append(w.deliver, func(d *wasmDelivery) error { return d.layoutDir(o.Dest) })
 			return nil
 		}
@@ -112,7 +113,7 @@ func (j *job) wasmOutput(o Output) error {
 	return nil
 }
 
-// wasmArchive adds an archive that write fills.
+// wasmArchive adds an archive that write fills. One that is the same already stays.
 func (j *job) wasmArchive(o Output, write func(*wasmDelivery, io.Writer) error) error {
 	var e client.ExportEntry
 	finish := len(j.outputs.finish)
@@ -121,7 +122,14 @@ func (j *job) wasmArchive(o Output, write func(*wasmDelivery, io.Writer) error) 
 	}
 	commit := j.outputs.finish[finish:]
 	j.outputs.finish = j.outputs.finish[:finish]
+	if o.Writer == nil {
+		j.wasm.archives = append(j.wasm.archives, o.Dest)
+	}
 	j.wasm.deliver = append(j.wasm.deliver, func(d *wasmDelivery) error {
+		if o.Writer == nil && fileIs(o.Dest, func(w io.Writer) error { return write(d, w) }) {
+			return nil
+		}
+		d.changed = true
 		w, err := e.Output(nil)
 		if err != nil {
 			return err

@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -88,6 +91,39 @@ func FuzzResolve(f *testing.F) {
 		}
 		if again, err := NormalName(familiar(name)); err != nil || again != name {
 			t.Errorf("%q is shown as %q, that is %q, %v", name, familiar(name), again, err)
+		}
+	})
+}
+
+// FuzzLayering lays layers that anybody may have made over each other. What comes of it
+// is refused, or a file system that can be walked and read.
+func FuzzLayering(f *testing.F) {
+	for _, l := range everything(f) {
+		f.Add(l, l)
+	}
+	f.Add(tarOf(f, dirEntry("d"), fileEntry("d/f", "f")), tarOf(f, dirEntry("d"), fileEntry("d/.wh..wh..opq", ""), fileEntry("g", ""), linkEntry("d/h", "g")))
+	f.Fuzz(func(t *testing.T, lower, upper []byte) {
+		spool, err := os.CreateTemp(t.TempDir(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer spool.Close()
+		l := &layering{root: newDirNode(), spool: spool}
+		if l.add(bytes.NewReader(lower)) != nil || l.add(bytes.NewReader(upper)) != nil {
+			return
+		}
+		files := &Files{root: l.root, spool: spool}
+		listed(t, files) // reads them
+		seen := map[string]bool{".": true}
+		err = files.Walk(t.Context(), "", func(name string, e fs.DirEntry, err error) error {
+			if seen[name] || !seen[filepath.Dir(name)] || filepath.Base(name) != e.Name() || !filepath.IsLocal(name) {
+				t.Errorf("%q is in no place of its own", name)
+			}
+			seen[name] = true
+			return err
+		})
+		if err != nil {
+			t.Error(err)
 		}
 	})
 }

@@ -98,6 +98,9 @@ func (l *layering) entry(hdr *tar.Header, r io.Reader) error {
 			n.children = old.children
 		}
 	case tar.TypeReg:
+		if isSparse(hdr) {
+			return vague("%s has holes, which may be of any size", name)
+		}
 		n.at, n.size = l.size, hdr.Size
 		written, err := io.Copy(l.spool, r)
 		l.size += written
@@ -230,6 +233,16 @@ func (n *fileNode) take(hdr *tar.Header) {
 		}
 		n.xattrs[key] = []byte(v)
 	}
+}
+
+// isSparse reports files of which only a part is in the archive.
+func isSparse(hdr *tar.Header) bool {
+	for k := range hdr.PAXRecords {
+		if strings.HasPrefix(k, "GNU.sparse.") {
+			return true
+		}
+	}
+	return false
 }
 
 // boundTime gives files outside of what the kernel keeps the time zero, as containerd
