@@ -366,9 +366,6 @@ func (c *composer) compile(ctx context.Context, u unit, chain []link, done *comp
 	if g, err = c.job.addCacheMounts(g, o.conv.nested); err != nil {
 		return nil, err
 	}
-	if g, err = c.ownNames(g, dirs); err != nil {
-		return nil, err
-	}
 	done.ground = o.conv.rules.ground(g.Outputs()[0])
 	return g.Outputs()[0], nil
 }

@@ -49,7 +49,7 @@ func (c *compiler) compileOnce(ctx context.Context, target *decl, warn bool) (*c
 		tell(w.rule, w.description, w.url, w.msg, w.location)
 	}
 	c.whole = res
-	order, ops, results, err := c.marshalStages(ctx, res, c.reachable(target), c.rename())
+	order, ops, results, err := c.marshalStages(ctx, res, c.reachable(target), c.rename(nil))
 	if err != nil {
 		return nil, err
 	}
@@ -82,9 +82,10 @@ func showsScanArg(res *dockerfile2llb.Result) bool {
 }
 
 // rename is the change that gives local sources the names that Options.Local has for
-// them; nil for none. Those of nested builds have theirs.
-func (c *compiler) rename() graph.ChangeOp {
-	if c.Local == nil {
+// them, or only those whose names are in only, if that is not nil; nil for none. Those of
+// nested builds have theirs.
+func (c *compiler) rename(only map[string]bool) graph.ChangeOp {
+	if c.Local == nil || only != nil && len(only) == 0 {
 		return nil
 	}
 	theirs := c.theirs()
@@ -94,7 +95,7 @@ func (c *compiler) rename() graph.ChangeOp {
 			return false, nil
 		}
 		name, ok := strings.CutPrefix(src.Identifier, "local://")
-		if !ok {
+		if !ok || only != nil && !only[name] {
 			return false, nil
 		}
 		as := c.Local(name)

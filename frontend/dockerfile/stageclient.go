@@ -25,6 +25,8 @@ type stageClient struct {
 	ui *dockerui.Client
 	// renamed: a source has another name than in the whole.
 	renamed bool
+	// left are the names of local sources that stages ask for themselves.
+	left map[string]bool
 }
 
 const (
@@ -37,11 +39,12 @@ const (
 // whole is def.
 func (c *compiler) stageClient(ctx context.Context, def *pb.Definition) (*stageClient, error) {
 	sc := &stageClient{inputClient: inputClient{Client: c.client, opts: maps.Clone(c.opts), inputs: map[string]llb.State{}}}
-	locals, err := c.localStates(def)
+	locals, left, err := localStates(def, c.Options, c.theirs())
 	if err != nil {
 		return nil, err
 	}
-	sc.renamed = (c.Local != nil || c.Subdir != "") && len(locals) > 0
+	sc.left = left
+	sc.renamed = (c.Local != nil || c.Subdir != "") && len(locals) > 0 || c.Local != nil && len(left) > 0
 	main, ok := locals[contextInput]
 	if !ok {
 		// A remote context, an input, one that nothing reads, or the very source of a
@@ -78,7 +81,7 @@ func (c *compiler) mainContext(ctx context.Context) (llb.State, error) {
 	if err != nil {
 		return llb.State{}, err
 	}
-	locals, err := localStates(def, c.Options, nil)
+	locals, _, err := localStates(def, c.Options, nil)
 	if err != nil {
 		return llb.State{}, err
 	}
@@ -87,11 +90,6 @@ func (c *compiler) mainContext(ctx context.Context) (llb.State, error) {
 		return llb.State{}, fmt.Errorf("directory %s of a build context that is not local cannot be read", c.Subdir)
 	}
 	return main, nil
-}
-
-// localStates rebuilds the local sources of a definition but for those of nested builds.
-func (c *compiler) localStates(def *pb.Definition) (map[string]llb.State, error) {
-	return localStates(def, c.Options, c.theirs())
 }
 
 // scope makes a directory of a state a state of its own.
@@ -103,17 +101,18 @@ func scope(st llb.State, dir string) llb.State {
 
 // localStates rebuilds the local sources of a definition, by name, without those in
 // skip; the states may have another name, and that of the build context may be
-// limited to a directory. A name that occurs with different attributes is left out:
-// there is no one state for it.
-func localStates(def *pb.Definition, o Options, skip map[digest.Digest]bool) (map[string]llb.State, error) {
-	states, seen := map[string]llb.State{}, map[string]bool{}
+// limited to a directory. A name that occurs with different attributes is left: there is
+// no one state for it.
+func localStates(def *pb.Definition, o Options, skip map[digest.Digest]bool) (states map[string]llb.State, left map[string]bool, err error) {
+	states, left = map[string]llb.State{}, map[string]bool{}
+	seen := map[string]bool{}
 	for _, dt := range def.Def {
 		if len(skip) > 0 && skip[digest.FromBytes(dt)] {
 			continue
 		}
 		var op pb.Op
 		if err := op.UnmarshalVT(dt); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		src := op.GetSource()
 		if src == nil {
@@ -125,6 +124,7 @@ func localStates(def *pb.Definition, o Options, skip map[digest.Digest]bool) (ma
 		}
 		if seen[name] {
 			delete(states, name)
+			left[name] = true
 			continue
 		}
 		seen[name] = true
@@ -140,9 +140,11 @@ func localStates(def *pb.Definition, o Options, skip map[digest.Digest]bool) (ma
 				st = scope(st, dir)
 			}
 			states[name] = st
+		} else {
+			left[name] = true
 		}
 	}
-	return states, nil
+	return states, left, nil
 }
 
 // localState makes the state that marshals to a local source with these

@@ -65,7 +65,7 @@ func (c *compiler) below(ctx context.Context, target *decl, whole *pb.Definition
 	if err != nil {
 		return top, nil, fmt.Errorf("lowering the stages of %s: %w", c.src.Filename, err)
 	}
-	order, ops, results, err := c.marshalStages(ctx, res, order, nil)
+	order, ops, results, err := c.marshalStages(ctx, res, order, c.rename(sc.left))
 	if err != nil {
 		return top, nil, err
 	}
