@@ -25,19 +25,35 @@ import (
 	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/sirupsen/logrus"
 
+	"github.com/zlayer-dev/zlayer/engine"
 	"github.com/zlayer-dev/zlayer/solver/memo"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
 func TestMain(m *testing.M) {
+	if engine.ReexecDaemon() {
+		return
+	}
 	testscript.Main(m, map[string]func(){
-		"zlayer":    func() { os.Exit(fakeApp().run(os.Args[1:])) },
+		"zlayer":    func() { os.Exit(testedApp().run(os.Args[1:])) },
 		"mkarchive": makeArchive,
 		"mkrecord":  makeRecord,
 		"mkwasm":    makeWasm,
 	})
+}
+
+// testedApp is the real app where ENGINE is real, and one that builds nothing elsewhere.
+func testedApp() *app {
+	if os.Getenv("ENGINE") != "real" {
+		return fakeApp()
+	}
+	// As in main.
+	logrus.SetOutput(io.Discard)
+	log.SetOutput(io.Discard)
+	return newApp()
 }
 
 // TestScripts runs the command line against an engine that only notes what it is
@@ -47,9 +63,11 @@ func TestScripts(t *testing.T) {
 		Dir:                 "testdata/script",
 		UpdateScripts:       *update,
 		RequireExplicitExec: true,
+		Condition:           machine,
 		Setup: func(env *testscript.Env) error {
 			reg := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 			env.Defer(reg.Close)
+			env.Defer(func() { stopDaemon(env) })
 			env.Setenv("REGISTRY", reg.Listener.Addr().String())
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("ZLAYER_STORE_DIR", env.WorkDir+"/store")
@@ -60,6 +78,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits":     exits,
 			"interrupt": interrupt,
+			"upon":      upon,
 		},
 	})
 }

@@ -162,7 +162,7 @@ func pipelineTable(res *engine.BatchResult, retries int) string {
 		if i.Result != nil && i.Result.Digest != "" && done(i.State) {
 			digest = shortDigest(i.Result.Digest.String())
 		}
-		if i.Duration > 0 {
+		if i.Duration > 0 && i.State != engine.BatchSkipped {
 			took = fmt.Sprintf("%.1fs", i.Duration.Seconds())
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", i.Name, state, digest, took)

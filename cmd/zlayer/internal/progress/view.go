@@ -40,6 +40,7 @@ type View struct {
 	mu       sync.Mutex
 	closed   bool
 	counts   Counts
+	ended    map[digest.Digest]solver.EventKind
 	warnings []solver.WarningInfo
 	tails    map[digest.Digest]*tail
 }
@@ -54,7 +55,7 @@ type Counts struct {
 // NewView shows a build on w. For mode TTY, and for Auto to choose it, w must be
 // a terminal.
 func NewView(w io.Writer, mode Mode) (*View, error) {
-	v := &View{mode: mode, tails: map[digest.Digest]*tail{}, draw: func(*client.SolveStatus) {}, close: func() {}}
+	v := &View{mode: mode, tails: map[digest.Digest]*tail{}, ended: map[digest.Digest]solver.EventKind{}, draw: func(*client.SolveStatus) {}, close: func() {}}
 	switch mode {
 	case Quiet:
 	case RawJSON:
@@ -142,14 +143,8 @@ func harmless(s *client.SolveStatus) {
 // record keeps what the report needs.
 func (v *View) record(e solver.Event) {
 	switch e.Kind {
-	case solver.StageDone:
-		v.counts.Done++
-	case solver.StageCached:
-		v.counts.Cached++
-	case solver.StageFailed:
-		v.counts.Failed++
-	case solver.StageSkipped:
-		v.counts.Skipped++
+	case solver.StageDone, solver.StageCached, solver.StageFailed, solver.StageSkipped:
+		v.countStage(e)
 	case solver.Retrying:
 		v.counts.Retries++
 	case solver.Warning:
@@ -158,6 +153,35 @@ func (v *View) record(e solver.Event) {
 		}
 	}
 	v.recordOutput(e)
+}
+
+// countStage counts a stage once, however many builds have it: as the one that built it
+// says, else the one that it failed for.
+func (v *View) countStage(e solver.Event) {
+	rank := func(k solver.EventKind) (int, *int) {
+		switch k {
+		case solver.StageDone:
+			return 4, &v.counts.Done
+		case solver.StageFailed:
+			return 3, &v.counts.Failed
+		case solver.StageCached:
+			return 2, &v.counts.Cached
+		default:
+			return 1, &v.counts.Skipped
+		}
+	}
+	n, to := rank(e.Kind)
+	if e.Stage != nil && e.Stage.ID != "" {
+		if was, ok := v.ended[e.Stage.ID]; ok {
+			before, from := rank(was)
+			if before >= n {
+				return
+			}
+			*from--
+		}
+		v.ended[e.Stage.ID] = e.Kind
+	}
+	*to++
 }
 
 // recordOutput keeps the end of what each step printed where the view itself

@@ -87,6 +87,26 @@ func show(t *testing.T, mode Mode, events []solver.Event) (string, *View) {
 	return b.String(), v
 }
 
+// TestStagesOfSeveralBuilds: a stage that several builds have is counted once.
+func TestStagesOfSeveralBuilds(t *testing.T) {
+	stage := func(id string) *graph.Stage { return &graph.Stage{ID: digest.FromString(id)} }
+	var events []solver.Event
+	for id, kinds := range map[string][]solver.EventKind{
+		"root":    {solver.StageFailed, solver.StageSkipped, solver.StageFailed},
+		"above":   {solver.StageSkipped, solver.StageSkipped},
+		"shared":  {solver.StageCached, solver.StageDone, solver.StageCached},
+		"foreign": {solver.StageSkipped, solver.StageCached},
+	} {
+		for _, k := range kinds {
+			events = append(events, solver.Event{Kind: k, Stage: stage(id)})
+		}
+	}
+	_, v := show(t, Quiet, events)
+	if want := (Counts{Done: 1, Cached: 1, Failed: 1, Skipped: 1}); v.Counts() != want {
+		t.Errorf("counted %+v, want %+v", v.Counts(), want)
+	}
+}
+
 func TestPlain(t *testing.T) {
 	// One drawing at the end, whatever the machine does meanwhile.
 	t.Setenv("TTY_DISPLAY_RATE", "3600000")
