@@ -64,6 +64,8 @@ func (r *run) build(ctx context.Context, req Request) (*Result, error) {
 	res, err := j.recallOrBuild(ctx)
 	if res != nil && res.Graph != nil && (res.Changed || err != nil) {
 		c.write(j.lastBuildFile(), []*graph.Graph{res.Graph}, nil, err != nil)
+	} else if res != nil && err == nil && !res.Changed {
+		c.recalled(j.lastBuildFile(), res.Restored)
 	}
 	if cerr := j.close(); err == nil && cerr != nil {
 		err = cerr

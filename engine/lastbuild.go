@@ -16,8 +16,8 @@ import (
 	"github.com/zlayer-dev/zlayer/solver"
 )
 
-// LastBuild is how the last build of something went that asked a daemon: one for which
-// the memo had everything leaves the one before it.
+// LastBuild is how the last build of something went that asked a daemon, and whether it was
+// asked for again since, when the memo had everything.
 type LastBuild struct {
 	// Ended is when, Took how long it was.
 	Ended time.Time     `json:"ended"`
@@ -27,6 +27,18 @@ type LastBuild struct {
 	// Graph has the states and times of stages, and the critical path, but no steps. Of a
 	// pipeline it has the images that were built.
 	Graph *graph.Picture `json:"graph"`
+	// Recalled is the last time after it that the memo had everything; nil for never. Where
+	// no daemon has been asked here at all, there is nothing else.
+	Recalled *Recalled `json:"-"`
+}
+
+// Recalled is a build for which the memo had everything.
+type Recalled struct {
+	// Ended is when, Took how long it was.
+	Ended time.Time     `json:"ended"`
+	Took  time.Duration `json:"tookNanoseconds"`
+	// Restored: something was put back where it belongs.
+	Restored bool `json:"restored,omitempty"`
 }
 
 // ErrNoLastBuild says that nothing is known of an earlier build.
@@ -57,8 +69,12 @@ func readLastBuild(file string) (*LastBuild, error) {
 	if file == "" {
 		return nil, ErrNoLastBuild
 	}
+	recalled := readRecalled(file)
 	text, err := os.ReadFile(file)
 	if errors.Is(err, os.ErrNotExist) {
+		if recalled != nil {
+			return &LastBuild{Recalled: recalled}, nil
+		}
 		return nil, ErrNoLastBuild
 	}
 	if err != nil {
@@ -68,7 +84,51 @@ func readLastBuild(file string) (*LastBuild, error) {
 	if err := json.Unmarshal(text, &l); err != nil || l.Graph == nil {
 		return nil, fmt.Errorf("%w: %s cannot be read", ErrNoLastBuild, file)
 	}
+	if recalled != nil && recalled.Ended.After(l.Ended) {
+		l.Recalled = recalled
+	}
 	return &l, nil
+}
+
+// recalledFile is where it is noted that the memo had everything, beside the course.
+func recalledFile(course string) string {
+	return strings.TrimSuffix(course, ".course.json") + ".recalled.json"
+}
+
+func readRecalled(course string) *Recalled {
+	var r Recalled
+	text, err := os.ReadFile(recalledFile(course))
+	if err != nil || json.Unmarshal(text, &r) != nil {
+		return nil
+	}
+	return &r
+}
+
+// recalledSize is how long a note of it is: one of the same length replaces another
+// without making a file shorter, for which some file systems wait for the disk.
+const recalledSize = 160
+
+// recalled notes that the memo had everything. It is written in place and not synced, to
+// take no time of a call that takes hardly any: what is torn is not believed.
+func (c *course) recalled(file string, restored bool) {
+	if file == "" {
+		return
+	}
+	now := time.Now()
+	text, err := json.Marshal(Recalled{Ended: now, Took: now.Sub(c.began), Restored: restored})
+	if err != nil {
+		return
+	}
+	file = recalledFile(file)
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_WRONLY, 0o600)
+	if errors.Is(err, os.ErrNotExist) && os.MkdirAll(filepath.Dir(file), 0o700) == nil {
+		f, err = os.OpenFile(file, os.O_CREATE|os.O_WRONLY, 0o600)
+	}
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	_, _ = fmt.Fprintf(f, "%-*s", recalledSize, text)
 }
 
 // lastBuildFile is where the course of a build is noted, "" for nowhere.
@@ -194,8 +254,17 @@ func noteFile(file string, text []byte) {
 	}
 }
 
-// noteCourse notes how the builds of a call went that asked a daemon.
+// noteCourse notes how the builds of a call went that asked a daemon, or that none did.
 func (b *batch) noteCourse(failed bool) {
+	restored, there := false, true
+	for _, i := range b.images {
+		there = there && (i.State == BatchUnchanged || i.State == BatchRestored)
+		restored = restored || i.State == BatchRestored
+	}
+	if there && !failed {
+		b.course.recalled(b.req.courseFile, restored)
+		return
+	}
 	var graphs []*graph.Graph
 	names := map[digest.Digest]string{}
 	for _, i := range b.images {

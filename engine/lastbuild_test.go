@@ -64,6 +64,8 @@ func TestOutlookAndLastBuild(t *testing.T) {
 	build() // the memo has it
 	if again, err := e.LastBuild(req); err != nil || !again.Ended.Equal(first.Ended) {
 		t.Errorf("a build that had nothing to do was noted: %+v, %v", again, err)
+	} else if r := again.Recalled; r == nil || !r.Ended.After(first.Ended) || r.Took <= 0 || r.Restored || first.Recalled != nil {
+		t.Errorf("that the memo had everything was noted as %+v, after %+v", r, first.Recalled)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "a"), []byte("changed"), 0o644); err != nil {
 		t.Fatal(err)
@@ -71,8 +73,8 @@ func TestOutlookAndLastBuild(t *testing.T) {
 	outlook("two unchanged, one runs, stage-2 runs")
 	build()
 	last, err := e.LastBuild(req)
-	if err != nil {
-		t.Fatal(err)
+	if err != nil || last.Recalled != nil {
+		t.Fatalf("%+v, %v", last, err)
 	}
 	for _, s := range last.Graph.Stages {
 		if want := map[string]string{"two": graph.StateCached}[s.Name]; want != "" && s.State != want {
@@ -124,6 +126,24 @@ func TestLastPipeline(t *testing.T) {
 	}
 	if !names["app"] || !names["base"] || len(names) != 2 || last.Failed {
 		t.Errorf("the last build of the pipeline is %s", courses(last.Graph))
+	}
+	if _, err := e.BuildPipeline(t.Context(), p, PipelineOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := e.LastPipeline(p); err != nil || again.Recalled == nil || again.Recalled.Restored || !again.Ended.Equal(last.Ended) {
+		t.Errorf("after a run for which the memo had everything: %+v, %v", again, err)
+	}
+	if err := os.Remove(e.lastPipelineFile(p)); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := e.LastPipeline(p); err != nil || again.Recalled == nil || again.Graph != nil {
+		t.Errorf("where nothing else is known: %+v, %v", again, err)
+	}
+	if err := os.WriteFile(recalledFile(e.lastPipelineFile(p)), []byte(`{"ended":`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.LastPipeline(p); !errors.Is(err, ErrNoLastBuild) {
+		t.Errorf("a note that is torn: %v", err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "app", "b"), []byte("changed"), 0o644); err != nil {
 		t.Fatal(err)

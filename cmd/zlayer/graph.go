@@ -50,7 +50,8 @@ Of each stage it is said how it stands: memoized (an earlier build is remembered
 and no daemon is needed), unchanged (as in the last build, so that the daemon
 should have it), or runs. With --last it is what became of it when something was
 last built: built, cached, failed or skipped, how long it took, and whether it lies
-on the critical path, which is what the build had to wait for.`,
+on the critical path, which is what the build had to wait for. When everything was
+remembered since, that is said above it.`,
 		Example: `  zlayer graph
   zlayer graph --last
   zlayer graph --format dot . | dot -Tsvg > build.svg
@@ -71,6 +72,12 @@ on the critical path, which is what the build had to wait for.`,
 			p, head, err := ask(cmd.Context(), e)
 			if err != nil {
 				return err
+			}
+			if p == nil && f.last && f.format == "text" {
+				return a.print(strings.TrimSuffix(head, "\n"))
+			}
+			if p == nil && f.last {
+				return fmt.Errorf("%w: everything was remembered whenever it was asked for", engine.ErrNoLastBuild)
 			}
 			if p == nil {
 				return errNoGraph
@@ -166,11 +173,25 @@ func lastPicture(l *engine.LastBuild, err error) (*graph.Picture, string, error)
 	if err != nil {
 		return nil, "", err
 	}
-	how := "built"
-	if l.Failed {
-		how = "failed"
+	said := ""
+	at := func(how string, ended time.Time, took time.Duration) {
+		said += fmt.Sprintf("%s %s, in %s\n", how, ended.Local().Format(time.DateTime), duration(took))
 	}
-	return l.Graph, fmt.Sprintf("%s %s, in %s\n\n", how, l.Ended.Local().Format(time.DateTime), duration(l.Took)), nil
+	if r := l.Recalled; r != nil {
+		how := "unchanged"
+		if r.Restored {
+			how = "restored"
+		}
+		at(how, r.Ended, r.Took)
+	}
+	switch {
+	case l.Graph == nil:
+	case l.Failed:
+		at("failed", l.Ended, l.Took)
+	default:
+		at("built", l.Ended, l.Took)
+	}
+	return l.Graph, said + "\n", nil
 }
 
 // isPipelineName reports whether a file is called like a pipeline.

@@ -298,3 +298,25 @@ func BenchmarkVersion(b *testing.B) {
 		}
 	}
 }
+
+// TestLastPicture tells when something was built, and when everything was remembered.
+func TestLastPicture(t *testing.T) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.Local)
+	since := &engine.Recalled{Ended: at.Add(time.Hour), Took: 40 * time.Millisecond}
+	restored := *since
+	restored.Restored = true
+	for _, c := range []struct {
+		last engine.LastBuild
+		want string
+	}{
+		{engine.LastBuild{Ended: at, Took: time.Second, Graph: &graph.Picture{}}, "built 2026-01-02 03:04:05, in 1.0s\n\n"},
+		{engine.LastBuild{Ended: at, Took: time.Second, Graph: &graph.Picture{}, Failed: true}, "failed 2026-01-02 03:04:05, in 1.0s\n\n"},
+		{engine.LastBuild{Ended: at, Took: time.Second, Graph: &graph.Picture{}, Recalled: since}, "unchanged 2026-01-02 04:04:05, in 40ms\nbuilt 2026-01-02 03:04:05, in 1.0s\n\n"},
+		{engine.LastBuild{Recalled: &restored}, "restored 2026-01-02 04:04:05, in 40ms\n\n"},
+	} {
+		p, head, err := lastPicture(&c.last, nil)
+		if err != nil || head != c.want || p != c.last.Graph {
+			t.Errorf("got %q, %v, want %q", head, err, c.want)
+		}
+	}
+}
