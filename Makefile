@@ -48,11 +48,12 @@ demo:
 	$(MAKE) --no-print-directory build
 	scripts/demo
 
-# every test; what the machine cannot do is skipped, unless ZLAYER_INTEGRATION=1
+# every test; what the machine cannot do is skipped, unless ZLAYER_INTEGRATION=1. The longest package goes first, so
+# that the others are tested while it waits
 test:
 	scripts/install-deps run test
 	go vet ./...
-	go test -timeout 60m $(TESTFLAGS) ./...
+	go test -timeout 60m $(TESTFLAGS) ./integration ./...
 
 race:
 	scripts/install-deps run race

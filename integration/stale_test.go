@@ -20,10 +20,16 @@ import (
 // fileAge is a time that all files of a test have.
 var fileAge = time.Unix(1_700_000_000, 0)
 
-// setFile gives a file a text without changing its time.
+// setFile gives a file a text without changing its time. It is never empty, for somebody may read it
+// meanwhile.
 func setFile(t *testing.T, path, text string) {
 	t.Helper()
-	if err := errors.Join(os.WriteFile(path, []byte(text), 0o644), os.Chtimes(path, fileAge, fileAge)); err != nil {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.WriteString(text)
+	if err := errors.Join(err, f.Truncate(int64(len(text))), f.Close(), os.Chtimes(path, fileAge, fileAge)); err != nil {
 		t.Fatal(err)
 	}
 }

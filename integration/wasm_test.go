@@ -87,6 +87,7 @@ func storedWasm(t *testing.T, e *engine.Engine, ref string) ([]byte, ocispecs.Ma
 // through store, registry and two other registry clients. A second build does nothing, and another
 // daemon makes the same bytes.
 func TestWasmGo(t *testing.T) {
+	t.Parallel()
 	labtest.Require(t, "golang:1.26-bookworm")
 	l := labtest.Start(t)
 	e := openEngine(t)
@@ -97,6 +98,10 @@ func TestWasmGo(t *testing.T) {
 		Context: dir, Wasm: &engine.WasmOptions{Output: "dist/hello.wasm"}, Tags: []string{tag}, Push: true,
 		Labels: map[string]string{"b": "2", "a": "1"},
 	}
+	// The other daemon pulls the compiler while this one compiles.
+	theirs := req
+	theirs.Push, theirs.Context = false, goHello.dir(t)
+	elsewhere := buildMeanwhile(t.Context(), openFreshEngine(t), theirs)
 	res, err := e.Build(ctx, req)
 	if err != nil {
 		t.Fatal(err)
@@ -133,13 +138,27 @@ func TestWasmGo(t *testing.T) {
 		t.Errorf("the lost file is not restored: %v", err)
 	}
 
-	req.Push, req.Context = false, goHello.dir(t)
-	other, err := openFreshEngine(t).Build(ctx, req)
+	other, err := elsewhere()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if other.Digest != res.Digest {
 		t.Errorf("another daemon made %s, want %s", other.Digest, res.Digest)
+	}
+}
+
+// buildMeanwhile begins a build, and gives what waits for its end.
+func buildMeanwhile(ctx context.Context, e *engine.Engine, req engine.Request) (wait func() (*engine.Result, error)) {
+	var res *engine.Result
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		res, err = e.Build(ctx, req)
+	}()
+	return func() (*engine.Result, error) {
+		<-done
+		return res, err
 	}
 }
 

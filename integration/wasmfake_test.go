@@ -52,6 +52,7 @@ const greetWIT = "package demo:greet@0.1.0;\nworld greeter { export greet: func(
 // TestWasmCommands holds the commands of languages whose compilers cannot be had here against what
 // they have to be, down to the argument vectors that arrive.
 func TestWasmCommands(t *testing.T) {
+	t.Parallel()
 	labtest.Start(t)
 	e := openEngine(t)
 	const rust = "docker.io/library/rust:1.91-bookworm"
@@ -115,6 +116,7 @@ func fakeC(t *testing.T, binary, section string) engine.Request {
 // TestWasmBroken: a result that is not what was asked for is told with the place that asks, and goes
 // nowhere.
 func TestWasmBroken(t *testing.T) {
+	t.Parallel()
 	labtest.Start(t)
 	e := openEngine(t)
 	for _, c := range []struct{ name, binary, section, want string }{
@@ -145,6 +147,7 @@ func TestWasmBroken(t *testing.T) {
 
 // TestWasmMistakes: what is wrong is told before anything is built.
 func TestWasmMistakes(t *testing.T) {
+	t.Parallel()
 	labtest.Start(t)
 	e := openEngine(t)
 	for _, c := range []struct {
@@ -183,6 +186,7 @@ func TestWasmMistakes(t *testing.T) {
 
 // TestWasmOutputs: one build goes to all the places that take it.
 func TestWasmOutputs(t *testing.T) {
+	t.Parallel()
 	labtest.Start(t)
 	e := openEngine(t)
 	req := fakeC(t, smallModule, "  output: out/app.wasm\nlabels: {made.by: hand}\n")
@@ -227,6 +231,7 @@ func TestWasmOutputs(t *testing.T) {
 
 // TestWasmImage: the same build as a container image, whose platform and entry point runtimes go by.
 func TestWasmImage(t *testing.T) {
+	t.Parallel()
 	labtest.Start(t)
 	e := openEngine(t)
 	req := fakeC(t, smallModule, "")
@@ -254,6 +259,7 @@ func TestWasmImage(t *testing.T) {
 
 // TestWasmRuntime: --runtime wasm is what zlayer wasm build does, and the memo knows either.
 func TestWasmRuntime(t *testing.T) {
+	t.Parallel()
 	labtest.Start(t)
 	e := openEngine(t)
 	req := fakeBuild(t, "docker.io/library/debian:bookworm-slim", fakeTools("clang"), files{"main.c": "int main() {}\n"})
@@ -275,6 +281,7 @@ func TestWasmRuntime(t *testing.T) {
 
 // TestWasmWhy: what has changed since a WebAssembly build is told as of any other.
 func TestWasmWhy(t *testing.T) {
+	t.Parallel()
 	labtest.Start(t)
 	e := openEngine(t)
 	req := fakeC(t, smallModule, "  features: [A=1]\n")
@@ -316,6 +323,7 @@ func TestWasmWhy(t *testing.T) {
 
 // TestWasmCancel: a build that is given up leaves nothing.
 func TestWasmCancel(t *testing.T) {
+	t.Parallel()
 	labtest.Start(t)
 	e := openEngine(t)
 	req := fakeC(t, smallModule, "  output: out/x.wasm\n  pre_build: [\"echo ready; sleep 600\"]\n")
@@ -344,6 +352,7 @@ func TestWasmCancel(t *testing.T) {
 
 // TestWasmNested: another build takes the file of a WebAssembly build.
 func TestWasmNested(t *testing.T) {
+	t.Parallel()
 	labtest.Start(t)
 	e := openEngine(t)
 	inner := fakeC(t, smallModule, "")
@@ -375,6 +384,7 @@ func fakeImage(t *testing.T, e *engine.Engine) string {
 
 // TestWasmCompileError: what the compiler says comes through whole, with file and line.
 func TestWasmCompileError(t *testing.T) {
+	t.Parallel()
 	labtest.Require(t, "golang:1.26-bookworm")
 	e := openEngine(t)
 	project := maps.Clone(goHello)
