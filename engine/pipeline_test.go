@@ -14,9 +14,8 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/zlayer-dev/zlayer/graph"
@@ -119,6 +118,37 @@ func TestPipelinePull(t *testing.T) {
 	}
 }
 
+// pushImage pushes an image with something in it for this machine, each time another one,
+// and gives its digest.
+func pushImage(t *testing.T, ref string) string {
+	t.Helper()
+	tag, err := name.NewTag(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := random.Image(8, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := img.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file = file.DeepCopy()
+	file.OS, file.Architecture = "linux", hostArch()
+	if img, err = mutate.ConfigFile(img, file); err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.Write(tag, img); err != nil {
+		t.Fatal(err)
+	}
+	d, err := img.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d.String()
+}
+
 // TestLockPipeline locks what a pipeline reads from outside: not what its own images are
 // called, be they built or come along.
 func TestLockPipeline(t *testing.T) {
@@ -130,25 +160,8 @@ func TestLockPipeline(t *testing.T) {
 		"app/Dockerfile":  "FROM example.invalid/base\nLABEL c=d\n",
 		"ZPipeline.yaml":  "images:\n  base: {context: base, tags: example.invalid/base}\n  app: {context: app, pull: always}\n",
 	})
-	tag, err := name.NewTag(image)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var digests []string
-	push := func() {
-		img, err := mutate.ConfigFile(empty.Image, &v1.ConfigFile{OS: "linux", Architecture: hostArch(), Author: fmt.Sprint(len(digests))})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := remote.Write(tag, img); err != nil {
-			t.Fatal(err)
-		}
-		d, err := img.Digest()
-		if err != nil {
-			t.Fatal(err)
-		}
-		digests = append(digests, d.String())
-	}
+	push := func() { digests = append(digests, pushImage(t, image)) }
 	e, err := Open(t.Context(), Config{StateDir: t.TempDir(), StoreDir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)

@@ -1,8 +1,14 @@
 package engine
 
 import (
+	"errors"
+	"io"
+	"log"
+	"net/http/httptest"
+	"strings"
 	"testing"
 
+	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/moby/buildkit/client/llb"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -57,5 +63,63 @@ func TestCopiedFile(t *testing.T) {
 		if first, ok := copiedFile(c.stage, firstCopy(c.stage)); ok != c.starts || ok && first.from.ID != reads.Stage.ID {
 			t.Errorf("%s: begins with a file: %v", c.name, ok)
 		}
+	}
+}
+
+// TestModulesHaveOneKey: what a WebAssembly build is remembered by is what builds look for that nest
+// it, whatever they are built for.
+func TestModulesHaveOneKey(t *testing.T) {
+	srv := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	t.Cleanup(srv.Close)
+	image := strings.TrimPrefix(srv.URL, "http://") + "/tools:1"
+	pushImage(t, image)
+	dir := project(t, map[string]string{
+		"plugin/main.c":     "int main() {}\n",
+		"plugin/ZImagefile": "wasm: {image: '" + image + "', output: out/x.wasm}\n",
+		"app/ZImagefile":    "stages:\n  it: {build: ../plugin}\n  app:\n    base: scratch\n    steps: [{copy: /x.wasm, from: it, to: /}]\n",
+		"from/Dockerfile":   "FROM it\nENTRYPOINT [\"/x.wasm\"]\n",
+	})
+	e, err := Open(t.Context(), Config{StateDir: t.TempDir(), StoreDir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	keys := map[string]string{}
+	for name, req := range map[string]Request{
+		"built":    {Context: dir + "/plugin"},
+		"image":    {Context: dir + "/plugin", WasmFormat: WasmImage},
+		"nested":   {Context: dir + "/app", Root: dir},
+		"platform": {Context: dir + "/app", Root: dir, Platforms: []string{"linux/arm64"}},
+		"based on": {Context: dir + "/from", Root: dir, BuildContexts: map[string]string{"it": dir + "/plugin"}},
+		"other":    {Context: dir + "/plugin", Wasm: &WasmOptions{Features: []string{"A"}}},
+	} {
+		r, err := e.newRun(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		j, err := r.prepareCall(req)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		k, err := j.compileKeys(t.Context())
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		for _, s := range k.graph.Stages() {
+			if c, ok := copiedFile(s, firstCopy(s)); ok && c.copy.Src == "/wasm/module.wasm" {
+				keys[name] = c.key(k).String()
+			}
+		}
+		if err := errors.Join(j.close(), r.close()); err != nil {
+			t.Error(err)
+		}
+	}
+	for name, key := range keys {
+		if (key == keys["built"]) == (name == "other") {
+			t.Errorf("%s has key %s, the build %s", name, key, keys["built"])
+		}
+	}
+	if len(keys) != 6 {
+		t.Errorf("got %v", keys)
 	}
 }
