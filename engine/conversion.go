@@ -63,10 +63,7 @@ func (c *conversion) convert(ctx context.Context, target string, text []byte) (*
 		return nil, err
 	}
 	c.tell(d.Warnings)
-	if d.Windows != nil {
-		d.Windows.SetTarget(target)
-		c.rules.read(zimage.MayBeWindows(d.Text, opt), func() *zimage.WindowsStages { return d.Windows })
-	}
+	c.rules.readZImagefile(d, target, opt)
 	c.builds = map[string]zimage.Nested{}
 	for _, b := range d.Builds {
 		c.builds[normalName(b.Context)] = b

@@ -178,10 +178,7 @@ func (f *gatewayFile) convert(ctx context.Context, target string, text []byte) (
 		return nil, err
 	}
 	f.tell(ctx, "YAML", d.Warnings)
-	if d.Windows != nil {
-		d.Windows.SetTarget(target)
-		f.rules.read(zimage.MayBeWindows(d.Text, zimage.Options{BuildArgs: f.unit.args, Platform: f.unit.platform}), func() *zimage.WindowsStages { return d.Windows })
-	}
+	f.rules.readZImagefile(d, target, zimage.Options{BuildArgs: f.unit.args, Platform: f.unit.platform})
 	f.builds = map[string]zimage.Nested{}
 	for _, b := range d.Builds {
 		f.builds[normalName(b.Context)] = b

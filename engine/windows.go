@@ -13,12 +13,15 @@ import (
 )
 
 // windowsRules follows the rules for Windows content across the builds that one build file
-// is based on. Most files have nothing to do with Windows, so that stages are looked at
-// when something has.
+// is based on, and the one that nothing runs on a WebAssembly file. Most files have to do
+// with neither, so that stages are looked at when something has.
 type windowsRules struct {
 	mu sync.Mutex
-	// may: the file can be one of Windows, by what it says or by what it is based on.
+	// may: the file can be one of Windows, by what it says or by what it is based on, or
+	// one that stands on WebAssembly.
 	may bool
+	// wasm: it is a WebAssembly build.
+	wasm bool
 	// list gives the stages; nil where there are none to look at.
 	list   func() *zimage.WindowsStages
 	stages *zimage.WindowsStages
@@ -31,9 +34,9 @@ type windowsRules struct {
 
 // ground is the result of a build as builds that are based on it see it.
 type ground struct {
-	// windows: it may be an image of Windows.
-	windows bool
-	bottom  func() zimage.Bottom
+	// odd: it may be an image of Windows, or a WebAssembly file.
+	odd    bool
+	bottom func() zimage.Bottom
 }
 
 // read is told of the build file.
@@ -41,6 +44,16 @@ func (r *windowsRules) read(may bool, list func() *zimage.WindowsStages) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.may, r.list, r.stages = may, list, nil
+}
+
+// readZImagefile is read of a ZImagefile, of which target is wanted.
+func (r *windowsRules) readZImagefile(d *zimage.Dockerfile, target string, opt zimage.Options) {
+	if d.Windows == nil {
+		return
+	}
+	d.Windows.SetTarget(target)
+	r.wasm = d.Wasm != nil
+	r.read(zimage.MayBeWindows(d.Text, opt), func() *zimage.WindowsStages { return d.Windows })
 }
 
 // known gives the stages, with all builds that they are based on. The lock is held.
@@ -75,11 +88,11 @@ func (r *windowsRules) nest(ref dockerfile.Reference, build *zimage.Nested, g *g
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !g.windows && !r.may && !forWindows {
+	if !g.odd && !r.may && !forWindows {
 		r.nested, r.below = append(r.nested, n), append(r.below, g)
 		return nil, nil
 	}
-	r.may = r.may || g.windows
+	r.may = r.may || g.odd
 	stages := r.known()
 	if stages == nil {
 		return nil, nil
@@ -112,6 +125,7 @@ func (r *windowsRules) ground(s *graph.Stage) *ground {
 		if stages := r.known(); stages != nil {
 			b = stages.Bottom()
 		}
+		b.Wasm = b.Wasm || r.wasm
 		if len(b.Way) == 0 {
 			b.Way = []graph.Pos{s.Pos}
 		}
@@ -124,9 +138,10 @@ func (r *windowsRules) ground(s *graph.Stage) *ground {
 		}
 		return b
 	}
-	g := &ground{windows: os == "windows"}
-	if !g.windows && r.may {
-		g.windows = bottom().Windows()
+	g := &ground{odd: os == "windows" || r.wasm}
+	if !g.odd && r.may {
+		b := bottom()
+		g.odd = b.Windows() || b.Wasm
 	}
 	g.bottom = func() zimage.Bottom {
 		r.mu.Lock()

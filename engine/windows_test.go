@@ -63,7 +63,8 @@ type windowsCase struct {
 	contexts     map[string]string
 	// want are parts of the error, none for a build that is fine.
 	want []string
-	// engineOnly: inside of BuildKit there is no such thing.
+	// engineOnly: inside of BuildKit there is no such thing, or the gateway of this test
+	// does not have it.
 	engineOnly bool
 }
 
@@ -109,6 +110,14 @@ func windowsCases() []windowsCase {
 		{name: "nothing of Windows", files: map[string]string{
 			"base/Dockerfile": "FROM busybox\n", "app/ZImagefile": "build: ../base\nsteps:\n  - run: choco && echo windows\n",
 		}},
+		{name: "a command on WebAssembly", engineOnly: true, files: map[string]string{
+			"base/ZImagefile": "wasm: {language: c}\n", "base/main.c": "", "mid/ZImagefile": "build: ../base\n",
+			"app/ZImagefile": "stages:\n  w: {build: ../mid, steps: [{run: ls}]}\n  app: {base: busybox, steps: [{copy: /a, from: w, to: /a}]}\n",
+		}, want: []string{"app/ZImagefile:2:", "nothing can run here: the base is no image but a WebAssembly file (app/ZImagefile:2:3 -> mid/ZImagefile:1:8 -> base/ZImagefile:1:7)"}},
+		{name: "files of WebAssembly", engineOnly: true, files: map[string]string{
+			"base/ZImagefile": "wasm: {language: c}\n", "base/main.c": "",
+			"app/ZImagefile": "stages:\n  w: {build: ../base, steps: [{copy: x, to: /x}]}\n  app: {base: busybox, steps: [{copy: /module.wasm, from: w, to: /a}, {run: ls}]}\n",
+		}},
 		{name: "a named context", engineOnly: true, contexts: map[string]string{"corp/base": "base"}, files: map[string]string{
 			"base/Dockerfile": "FROM " + nano + "\n", "app/Dockerfile": "FROM corp/base AS one\nFROM one\nRUN dir\n",
 		}, want: []string{"app/Dockerfile:3: " + refusal + nano + " (app/Dockerfile:1 -> base/Dockerfile:1)"}},
@@ -153,7 +162,7 @@ func TestWindowsAcrossBuilds(t *testing.T) {
 			}
 			inner := t.TempDir()
 			for name, text := range c.files {
-				writeFiles(t, inner, map[string]string{strings.TrimPrefix(name, "app/"): strings.ReplaceAll(text, "build: ../base", "build: base")})
+				writeFiles(t, inner, map[string]string{strings.TrimPrefix(name, "app/"): c.inner(name, text)})
 			}
 			for i, w := range c.want {
 				c.want[i] = strings.ReplaceAll(w, "app/", "")
@@ -167,6 +176,14 @@ func TestWindowsAcrossBuilds(t *testing.T) {
 			check("gateway", err)
 		})
 	}
+}
+
+// inner is a file where app is the build context of all.
+func (c windowsCase) inner(name, text string) string {
+	if strings.HasPrefix(name, "app/") {
+		return strings.ReplaceAll(text, "build: ../", "build: ")
+	}
+	return text
 }
 
 func (c windowsCase) os() string {

@@ -17,6 +17,8 @@ type Bottom struct {
 	Image string
 	// OS is the operating system of the result, "" if it is not known.
 	OS string
+	// Wasm: it is no image but the file of a WebAssembly build.
+	Wasm bool
 	// Way is where each build on the way down says what it is based on, the uppermost first.
 	Way []graph.Pos
 }
@@ -83,8 +85,8 @@ type NestedBase struct {
 // Nest adds a build that the file is based on, and checks the rules for the stages that are: that
 // neither a Windows image is the base of what is built for Linux nor the other way round, and all
 // that [CheckWindows] checks, with the base at the bottom of the build as theirs. Without a daemon
-// for Windows, what only that can build is refused. All violations are reported, see
-// [yamlfile.Errors]; warnings are there beside an error, too.
+// for Windows, what only that can build is refused; so is what would run on a WebAssembly file. All
+// violations are reported, see [yamlfile.Errors]; warnings are there beside an error, too.
 func (w *WindowsStages) Nest(n NestedBase) (warnings []*graph.PosError, err error) {
 	c := w.converter()
 	refused := false
@@ -97,9 +99,15 @@ func (w *WindowsStages) Nest(n NestedBase) (warnings []*graph.PosError, err erro
 			below := n.Bottom
 			below.Way = append([]graph.Pos{n.Pos}, below.Way...)
 			root.bottom = &below
-			if c.mixes(root, n.Platform) {
+			if !below.Wasm && c.mixes(root, n.Platform) {
 				return nil, c.Err()
 			}
+		}
+		if root.bottom.Wasm {
+			if len(st.runs) > 0 {
+				c.Errorf(st.runs[0].pos, "nothing can run here: the base is no image but a WebAssembly file (%s). Start from an image and copy the file", root.bottom.way())
+			}
+			continue
 		}
 		c.checkWindowsStage(w.list, i)
 		c.checkRunEnv(w.list, i)
@@ -213,7 +221,7 @@ func (w *WindowsStages) Bottom() Bottom {
 	b := Bottom{Image: root.base, Way: []graph.Pos{root.pos}}
 	if isWindows(w.list, w.target) {
 		b.OS = "windows"
-	} else if root.own {
+	} else if root.own && root.platform != "" {
 		b.OS, _, _ = strings.Cut(root.platform, "/")
 	}
 	return b
