@@ -107,6 +107,7 @@ const (
 // store, a layout, and as files; it changes nothing of the artifact; a second build does nothing, and
 // another daemon says the same.
 func TestWasmAttestations(t *testing.T) {
+	t.Parallel()
 	l := labtest.Start(t)
 	e := openEngine(t)
 	tag := l.Addr() + "/wasm/attested:1"

@@ -12,9 +12,10 @@ import (
 )
 
 // runFields are the fields of provenance (SLSA 1 and 0.2) that differ between equal builds: which run
-// it was, when, and the digests of operations in which the ids of a session are.
+// it was, when, the digests of operations in which the ids of a session are, and the layers of steps,
+// which are there if the daemon has once made some of them for an image.
 var runFields = []string{
-	"invocationId", "startedOn", "finishedOn", "buildInvocationID", "buildInvocationId", "buildStartedOn", "buildFinishedOn", "digestMapping",
+	"invocationId", "startedOn", "finishedOn", "buildInvocationID", "buildInvocationId", "buildStartedOn", "buildFinishedOn", "digestMapping", "layers",
 }
 
 // sessionName is a local directory as one session with a daemon calls it.

@@ -10,14 +10,19 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// provenance is what two runs of the same build may say: names, digests, times and orders differ.
+// provenance is what two runs of the same build may say: names, digests, times and orders differ. The
+// second one finds layers that the daemon has made for others.
 func provenance(run, a, b string) string {
+	layers := ""
+	if run == "second" {
+		layers = `"layers":{"step2:0":[[{"digest":"sha256:00","size":1}]]},`
+	}
 	locals := `{"name":"context-` + a + `"},{"name":"context-` + b + `"}`
 	if a > b {
 		locals = `{"name":"context-` + b + `"},{"name":"context-` + a + `"}`
 	}
 	return `{"_type":"https://in-toto.io/Statement/v1","predicateType":"https://slsa.dev/provenance/v1","subject":[{"name":"module.wasm","digest":{"sha256":"00"}}],
-"predicate":{"runDetails":{"metadata":{"startedOn":"` + run + `","finishedOn":"` + run + `","invocationId":"` + run + `","buildkit_metadata":{"n":12345678901234567890}}},
+"predicate":{"runDetails":{"metadata":{"startedOn":"` + run + `","finishedOn":"` + run + `","invocationId":"` + run + `","buildkit_metadata":{` + layers + `"n":12345678901234567890}}},
 "buildDefinition":{"externalParameters":{"request":{"locals":[` + locals + `,{"name":"dockerfile"}]}},
 "internalParameters":{"buildConfig":{"digestMapping":{"sha256:` + run + `":"step0"},"llbDefinition":[{"identifier":"local://context-` + a + `"},{"identifier":"local://context-` + b + `"},{"identifier":"docker-image://x"}]}}}}}`
 }
