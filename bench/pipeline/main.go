@@ -2,7 +2,7 @@
 // monorepo: each on a daemon of its own that has built nothing, in turn, and prints
 // medians of wall time, peak memory of the two commands and of the daemon, and of the
 // paired ratios.
-// Images are pushed to a registry in this process.
+// Images are pushed to a registry in this process, unless -push=false.
 //
 //	go build -C bench/buildx -o /tmp/buildx github.com/docker/buildx/cmd/buildx
 //	go build -o /tmp/zlayer ./cmd/zlayer
@@ -42,6 +42,7 @@ func main() {
 	runs := flag.Int("runs", 3, "pairs")
 	flag.IntVar(&b.steps, "steps", len(steps), "how many of the steps: from nothing, nothing changed, leaf changed, base changed")
 	flag.BoolVar(&b.attestations, "attestations", true, "let bake add what it adds by default")
+	flag.BoolVar(&b.push, "push", true, "push the images; without it they stay in the cache of the daemon")
 	jobs := flag.String("jobs", "", "numbers of jobs to try, with commas")
 	flag.Parse()
 	if err := b.run(context.Background(), *runs, *jobs); err != nil {
@@ -54,6 +55,7 @@ type bench struct {
 	zlayer, buildx string
 	images, steps  int
 	attestations   bool
+	push           bool
 	lab            *lab.Lab
 }
 
@@ -151,7 +153,7 @@ func (b *bench) course(ctx context.Context, mine bool, repo string, n int, args 
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	f, err := fleet.Write(filepath.Join(dir, "repo"), fleet.Config{Images: b.images, Registry: b.lab.Addr() + "/" + repo, Push: true})
+	f, err := fleet.Write(filepath.Join(dir, "repo"), fleet.Config{Images: b.images, Registry: b.lab.Addr() + "/" + repo, Push: b.push})
 	if err != nil {
 		return nil, err
 	}
