@@ -286,6 +286,7 @@ func TestRestoreIntoDirectory(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		req.Outputs[1].Attrs = nil
 		if mode != "" {
 			req.Outputs[1].Attrs = map[string]string{"mode": mode}
 		}
