@@ -25,7 +25,19 @@ func later(t *Trees, d time.Duration) *Trees {
 // digest and how many files were hashed for it.
 func run(t testing.TB, cache, dir string, after time.Duration) (Content, int) {
 	t.Helper()
-	trees := later(Open(Options{CacheDir: cache}), after)
+	return runWith(t, later(Open(Options{CacheDir: cache}), after), dir)
+}
+
+// runAt is run at a time that does not pass, however slow the machine is.
+func runAt(t testing.TB, cache, dir string, at time.Time) (Content, int) {
+	t.Helper()
+	trees := Open(Options{CacheDir: cache})
+	trees.now = func() time.Time { return at }
+	return runWith(t, trees, dir)
+}
+
+func runWith(t testing.TB, trees *Trees, dir string) (Content, int) {
+	t.Helper()
 	c, err := view(t, trees, dir, Filter{}).Digest(t.Context(), Selection{})
 	if err != nil {
 		t.Fatal(err)
@@ -107,15 +119,20 @@ func TestIndexIsSharedByNestedRoots(t *testing.T) {
 func TestRacyFilesAreHashedAgain(t *testing.T) {
 	cache, dir := t.TempDir(), t.TempDir()
 	tree(t, dir, "a = 1", "b = 2")
+	last, err := os.Stat(filepath.Join(dir, "b"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := last.ModTime()
 	for i := range 3 { // they were changed just before they were hashed
-		if _, n := run(t, cache, dir, 0); n != 2 {
+		if _, n := runAt(t, cache, dir, changed.Add(time.Duration(i)*time.Millisecond)); n != 2 {
 			t.Errorf("run %d hashed %d files, want 2", i, n)
 		}
 	}
-	if _, n := run(t, cache, dir, time.Hour); n != 2 {
+	if _, n := runAt(t, cache, dir, changed.Add(time.Hour)); n != 2 {
 		t.Errorf("the first safe run hashed %d files, want 2", n)
 	}
-	if _, n := run(t, cache, dir, time.Hour); n != 0 {
+	if _, n := runAt(t, cache, dir, changed.Add(time.Hour)); n != 0 {
 		t.Errorf("the run after a safe one hashed %d files, want 0", n)
 	}
 }
