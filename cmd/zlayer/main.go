@@ -29,5 +29,9 @@ func main() {
 	if null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0); err == nil {
 		os.Stderr = null
 	}
-	os.Exit(a.run(os.Args[1:]))
+	// A package of BuildKit's (moby/go-archive) ties the main goroutine to its thread, so that
+	// the kernel has to switch threads each time it waits or is woken.
+	code := make(chan int)
+	go func() { code <- a.run(os.Args[1:]) }()
+	os.Exit(<-code)
 }
