@@ -112,6 +112,22 @@ func (r *BatchResult) Count(s BatchState) int {
 // once; the result is there all the same, unless the request is wrong.
 func (e *Engine) BuildAll(ctx context.Context, req BatchRequest) (*BatchResult, error) {
 	start := time.Now()
+	b, err := e.newBatch(req)
+	if err != nil {
+		return nil, err
+	}
+	err = b.build(ctx)
+	if cerr := errors.Join(b.close(), b.run.close()); err == nil && cerr != nil {
+		err = cerr
+	}
+	if b.result != nil {
+		b.result.Duration = time.Since(start)
+	}
+	return b.result, err
+}
+
+// newBatch begins a call. Its caller closes it and its run.
+func (e *Engine) newBatch(req BatchRequest) (*batch, error) {
 	if len(req.Builds) == 0 {
 		return nil, inputErrorf("there is nothing to build")
 	}
@@ -123,15 +139,7 @@ func (e *Engine) BuildAll(ctx context.Context, req BatchRequest) (*BatchResult, 
 	if req.Jobs > 0 {
 		r.exports = make(chan struct{}, req.Jobs)
 	}
-	b := &batch{run: r, req: req, byName: map[string]*member{}, course: newCourse()}
-	err = b.build(ctx)
-	if cerr := errors.Join(b.close(), r.close()); err == nil && cerr != nil {
-		err = cerr
-	}
-	if b.result != nil {
-		b.result.Duration = time.Since(start)
-	}
-	return b.result, err
+	return &batch{run: r, req: req, byName: map[string]*member{}, course: newCourse()}, nil
 }
 
 // defaultJobs is how many images are built at once when nothing is said. More gain

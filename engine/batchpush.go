@@ -11,7 +11,7 @@ import (
 )
 
 // pushJobs is how many images are pushed at once when everything has been built, unless
-// fewer may be built at once.
+// Jobs is fewer.
 const pushJobs = 4
 
 // withoutPush is a request whose image is kept to be pushed later.
@@ -40,19 +40,18 @@ func withoutPush(req Request) Request {
 // pushAll pushes every image that was to be pushed, and reports all that cannot be.
 func (b *batch) pushAll(ctx context.Context) error {
 	var eg errgroup.Group
-	eg.SetLimit(pushJobs)
+	limit := pushJobs
+	if b.req.Jobs > 0 {
+		limit = min(limit, b.req.Jobs)
+	}
+	eg.SetLimit(limit)
 	errs := make([]error, len(b.images))
 	for n, i := range b.images {
 		if !i.job.req.pushLater {
 			continue
 		}
 		eg.Go(func() error {
-			done, err := b.run.export(ctx)
-			if err == nil {
-				err = i.push(ctx)
-				done()
-			}
-			if err != nil {
+			if err := i.push(ctx); err != nil {
 				errs[n] = fmt.Errorf("%s: %w", i.Name, err)
 				i.fail(err)
 			}

@@ -222,6 +222,14 @@ func (j *job) rememberFile(ctx context.Context, trees *source.Trees, w *wanted, 
 	return j.run.memo.Put(ctx, &memo.Record{Key: fk, Kind: kind, Digest: d, Size: size, Tool: j.engine.cfg.Version, Created: time.Now()})
 }
 
+// rememberRestored is rememberFile after an output was put back: the trees of the call
+// have seen what was there before.
+func (j *job) rememberRestored(ctx context.Context, w *wanted, key digest.Digest) error {
+	trees := j.run.openTrees()
+	defer trees.Close()
+	return j.rememberFile(ctx, trees, w, key)
+}
+
 func (j *job) deliverStore(ctx context.Context, w *wanted, rec *memo.Record) (func(context.Context) error, error) {
 	s := j.outputs.store
 	img, err := j.imageAt(ctx, rec)

@@ -137,20 +137,12 @@ func (e *Engine) pipelineBuilds(p *Pipeline, o PipelineOptions, change func(*Req
 	if err != nil {
 		return nil, err
 	}
-	if len(req.Builds) == 0 {
-		return nil, inputErrorf("there is nothing to build")
-	}
 	for i := range req.Builds {
 		if change != nil {
 			change(&req.Builds[i].Request)
 		}
 	}
-	r, err := e.newRunWith(req.Builds[0].Request, req.Memo)
-	if err != nil {
-		return nil, err
-	}
-	r.batch = true
-	return &batch{run: r, req: req, byName: map[string]*member{}, course: newCourse()}, nil
+	return e.newBatch(req)
 }
 
 // pipelineBatch turns a pipeline into builds.

@@ -63,9 +63,7 @@ func (j *job) deliverFiles(ctx context.Context, k *keys, w *wanted, rec *memo.Re
 		if err != nil {
 			return err
 		}
-		trees := j.run.openTrees()
-		defer trees.Close()
-		return j.rememberFile(ctx, trees, w, rec.Key)
+		return j.rememberRestored(ctx, w, rec.Key)
 	}, nil
 }
 

@@ -53,9 +53,7 @@ func (j *job) deliverArchive(ctx context.Context, w *wanted, rec *memo.Record) (
 		if err != nil {
 			return err
 		}
-		trees := j.run.openTrees()
-		defer trees.Close()
-		return j.rememberFile(ctx, trees, w, rec.Key)
+		return j.rememberRestored(ctx, w, rec.Key)
 	}, nil
 }
 

@@ -53,8 +53,8 @@ type run struct {
 	files   content.Store
 	// units are the builds compiled so far, for all jobs of the call.
 	units *unitTable
-	// exports has a place for each delivery from the memo that may go on at one time, and
-	// for each push after all; nil where nobody has said how many.
+	// exports has a place for each delivery from the memo that may go on at one time; nil
+	// where nobody has said how many.
 	exports chan struct{}
 	// batch: the call has several builds; jobs are those, by the names that build files
 	// can mean them by.

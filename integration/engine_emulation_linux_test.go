@@ -25,7 +25,7 @@ const emulationEnv = "ZLAYER_EMULATION_CHILD"
 func TestEngineEmulation(t *testing.T) {
 	t.Parallel()
 	if os.Getuid() != 0 {
-		t.Skip("needs root, to set up an emulator")
+		unavailable(t, "needs root, to set up an emulator")
 	}
 	buildkit(t) // so that what the machine lacks is found out in one place
 	dir := t.TempDir()
@@ -34,7 +34,7 @@ func TestEngineEmulation(t *testing.T) {
 		t.Fatal(err)
 	}
 	if dynamic(t, self) {
-		t.Skip("the emulator is this program, and has to be linked statically: CGO_ENABLED=0")
+		unavailable(t, "the emulator is this program, and has to be linked statically: CGO_ENABLED=0")
 	}
 	for _, name := range []string{emulatorName, "buildkit-qemu-aarch64"} {
 		if err := os.MkdirAll(filepath.Join(dir, "bin"), 0o755); err != nil {
@@ -55,7 +55,7 @@ func TestEngineEmulation(t *testing.T) {
 	case err != nil:
 		t.Errorf("%v\n%s", err, out)
 	case strings.Contains(string(out), cannotEmulate):
-		t.Skip(string(out))
+		t.Skip(string(out)) // the kernel is none that CI could install
 	}
 }
 

@@ -59,35 +59,6 @@ func (s *Store) Save(ctx context.Context, w io.Writer, refs []string, o SaveOpti
 	return s.writeArchive(ctx, w, list, o.Format)
 }
 
-// SaveImage writes one image whose blobs are in the store, whatever it is called there
-// and whether it has a name at all, under the names given, as Save does.
-func (s *Store) SaveImage(ctx context.Context, w io.Writer, desc ocispecs.Descriptor, names []string, o SaveOptions) error {
-	normal, err := normalNames(names)
-	if err != nil {
-		return err
-	}
-	switch {
-	case o.Platform != nil:
-		desc, err = s.selectPlatform(ctx, desc, o.Platform)
-	case o.Format == FormatDocker:
-		desc, err = s.dockerPlatform(ctx, desc)
-	}
-	if err == nil {
-		err = s.complete(ctx, desc)
-	}
-	if err != nil {
-		return fmt.Errorf("saving image %s: %w", importName(desc, normal), err)
-	}
-	var list []saved
-	for _, n := range normal {
-		list = append(list, saved{name: n, desc: named(desc, "")})
-	}
-	if len(list) == 0 {
-		list = append(list, saved{desc: named(desc, "")})
-	}
-	return s.writeArchive(ctx, w, list, o.Format)
-}
-
 func (s *Store) writeArchive(ctx context.Context, w io.Writer, list []saved, format Format) error {
 	if format != FormatDocker { // which knows images only
 		var err error
