@@ -107,13 +107,16 @@ func (b *batch) prepareImage(i *member) error {
 		return err
 	}
 	i.job, j.name, j.images = j, i.Name, map[string]*job{}
+	for _, name := range slices.Concat(i.build.Tags, i.build.Names) {
+		b.run.normalName(name) // here many do it at once
+	}
 	return nil
 }
 
 // publish makes known by which names build files mean a build.
 func (b *batch) publish(i *member) error {
 	for _, name := range slices.Concat(i.build.Tags, i.build.Names) {
-		n := normalName(name)
+		n := b.run.normalName(name)
 		if other := b.run.jobs[n]; other != nil && other != i.job {
 			return i.locate(inputErrorf("image %s is also made by %s: give one of them another tag", name, other.name))
 		}

@@ -330,8 +330,8 @@ func (c *composer) compile(ctx context.Context, u unit, chain []link, done *comp
 	var texts map[string]map[string][]byte
 	if u.job != nil {
 		c, dirs, shown, texts = c.forJob(u.job), u.job.dirs, u.job.shownFile, u.job.texts
-	} else if err := c.job.offer("context", u.dir); err != nil {
-		return nil, err
+	} else {
+		c.job.offer("context", u.dir)
 	}
 	var mu sync.Mutex
 	inner := *c

@@ -142,9 +142,9 @@ func (j *job) close() error {
 }
 
 // mount lets the daemon read a directory under a local name.
-func (j *job) mount(name, dir string) error {
+func (j *job) mount(name, dir string) {
 	j.dirs[name] = dir
-	return j.locals.add(name, dir)
+	j.locals.add(name, dir)
 }
 
 // tempDir makes a directory that lives as long as the job.

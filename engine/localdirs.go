@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
 	"os"
@@ -32,9 +33,8 @@ type localDirs struct {
 	// more has directories of other builds that this one may be based on; nil has none.
 	more *localDirs
 
-	mu   sync.Mutex
-	dirs map[string]fsutil.FS
-	// paths are the directories by the same names.
+	mu sync.Mutex
+	// paths are the directories by name.
 	paths map[string]string
 	// ids tell states of a directory apart that the daemon could not, by path.
 	ids map[string]string
@@ -47,23 +47,27 @@ var _ filesync.DirSource = (*localDirs)(nil)
 // LookupDir implements filesync.DirSource.
 func (l *localDirs) LookupDir(name string) (fsutil.FS, bool) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	d, ok := l.dirs[name]
-	if !ok && l.more != nil {
+	dir, ok := l.paths[name]
+	l.mu.Unlock()
+	switch {
+	case !ok && l.more != nil:
 		return l.more.LookupDir(name)
+	case !ok:
+		return nil, false
 	}
-	return d, ok
+	d, err := l.open(dir)
+	if err != nil {
+		l.fail(err)
+		return nil, false
+	}
+	return d, true
 }
 
 // add offers dir as name and as its own.
-func (l *localDirs) add(name, dir string) error {
-	return l.offer(dir, name, l.unique(name, dir))
-}
+func (l *localDirs) add(name, dir string) { l.offer(dir, name, l.unique(name, dir)) }
 
 // addNested offers dir under its own name alone: name is the outermost build's.
-func (l *localDirs) addNested(name, dir string) error {
-	return l.offer(dir, l.unique(name, dir))
-}
+func (l *localDirs) addNested(name, dir string) { l.offer(dir, l.unique(name, dir)) }
 
 // unique is the name of a local source that no other directory has, nor another
 // state of the directory that the daemon could mistake for it.
@@ -108,10 +112,22 @@ func (l *localDirs) settle(ids map[string]string) {
 	maps.Copy(l.ids, ids)
 }
 
-func (l *localDirs) offer(dir string, names ...string) error {
+func (l *localDirs) offer(dir string, names ...string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.paths == nil {
+		l.paths = map[string]string{}
+	}
+	for _, n := range names {
+		l.paths[n] = dir
+	}
+}
+
+// open opens a directory for a daemon that asks for it: most are never asked for.
+func (l *localDirs) open(dir string) (fsutil.FS, error) {
 	root, err := fsutil.NewFS(dir)
 	if err != nil {
-		return inputErrorf("opening %s: %w", dir, err)
+		return nil, fmt.Errorf("opening %s: %w", dir, err)
 	}
 	// Owners on this machine mean nothing in an image.
 	owned, err := fsutil.NewFilterFS(strictFS{FS: root, dir: dir, fail: l.fail}, &fsutil.FilterOpt{Map: func(_ string, st *fstypes.Stat) fsutil.MapResult {
@@ -122,17 +138,9 @@ func (l *localDirs) offer(dir string, names ...string) error {
 		return fsutil.MapResultKeep
 	}})
 	if err != nil {
-		return inputErrorf("opening %s: %w", dir, err)
+		return nil, fmt.Errorf("opening %s: %w", dir, err)
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.dirs == nil {
-		l.dirs, l.paths = map[string]fsutil.FS{}, map[string]string{}
-	}
-	for _, n := range names {
-		l.dirs[n], l.paths[n] = owned, dir
-	}
-	return nil
+	return owned, nil
 }
 
 // watch ties the directories to a build, which ends when one cannot be read. The
@@ -200,16 +208,13 @@ func storedID(path string) string {
 
 // localName offers a directory under its own name, and returns that.
 func (j *job) localName(name, dir string) string {
-	// It has been offered before under another name, so it can be.
-	_ = j.offer(name, dir)
+	j.offer(name, dir)
 	return j.locals.unique(name, dir)
 }
 
 // offer offers a directory under its own name, to this build and to those that are
 // based on it.
-func (j *job) offer(name, dir string) error {
-	if err := j.locals.addNested(name, dir); err != nil {
-		return err
-	}
-	return j.run.sources.dirs.addNested(name, dir)
+func (j *job) offer(name, dir string) {
+	j.locals.addNested(name, dir)
+	j.run.sources.dirs.addNested(name, dir)
 }

@@ -53,13 +53,11 @@ func isRemote(ref string) bool {
 }
 
 func (j *job) localContext() error {
-	dir, err := existingDir("build context", j.req.Context)
+	dir, err := j.run.existingDir("build context", j.req.Context)
 	if err != nil {
 		return err
 	}
-	if err := j.mount("context", dir); err != nil {
-		return err
-	}
+	j.mount("context", dir)
 	j.contextDir = dir
 	if err := j.localFile(dir); err != nil {
 		return err
@@ -114,14 +112,15 @@ func (j *job) buildFile(path string) error {
 	if err != nil {
 		return err
 	}
-	if real, err := filepath.EvalSymlinks(abs); err == nil && filepath.Dir(real) != filepath.Dir(abs) {
+	if real, err := j.run.paths.of(abs); err == nil && filepath.Dir(real) != filepath.Dir(abs) {
 		if fi, err := os.Lstat(abs); err == nil && fi.Mode()&fs.ModeSymlink != 0 {
 			abs = real
 		}
 	}
 	j.attrs["filename"] = filepath.Base(abs)
 	j.shownFile = path
-	return j.mount("dockerfile", filepath.Dir(abs))
+	j.mount("dockerfile", filepath.Dir(abs))
+	return nil
 }
 
 // pipedFile makes what a pipe or a device gives the build file, as in a shell's
@@ -186,7 +185,8 @@ func (j *job) fileText(text []byte, shown string) error {
 	}
 	j.attrs["filename"] = "Dockerfile"
 	j.shownFile, j.inMemory = shown, true
-	return j.mount("dockerfile", dir)
+	j.mount("dockerfile", dir)
+	return nil
 }
 
 // stdinContext reads an archive or a build file from standard input.
@@ -227,9 +227,7 @@ func (j *job) stdinContext() error {
 	if err != nil {
 		return err
 	}
-	if err := j.mount("context", dir); err != nil {
-		return err
-	}
+	j.mount("context", dir)
 	return j.fileText(text, "-")
 }
 
@@ -256,9 +254,16 @@ func (j *job) remoteContext() error {
 	return nil
 }
 
+// existingDir is the function of that name, with what the call knows of paths.
+func (r *run) existingDir(what, path string) (string, error) { return existingDirBy(&r.paths, what, path) }
+
 // existingDir returns the absolute path of a directory with links resolved, so
 // that one directory has one name. what says in errors what it is for.
 func existingDir(what, path string) (string, error) {
+	return existingDirBy(&realPaths{}, what, path)
+}
+
+func existingDirBy(paths *realPaths, what, path string) (string, error) {
 	fi, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -272,7 +277,7 @@ func existingDir(what, path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if abs, err = filepath.EvalSymlinks(abs); err != nil {
+	if abs, err = paths.of(abs); err != nil {
 		return "", inputErrorf("opening %s: %w", what, err)
 	}
 	if err := listable(abs); err != nil {

@@ -49,6 +49,16 @@ func normalName(name string) string {
 	return strings.TrimSuffix(reference.FamiliarString(named), ":latest")
 }
 
+// normalName is the function of that name, asked once in a call for each name.
+func (r *run) normalName(name string) string {
+	if n, ok := r.names.Load(name); ok {
+		return n.(string)
+	}
+	n := normalName(name)
+	r.names.Store(name, n)
+	return n
+}
+
 func (j *job) namedContext(name, value string) (string, error) {
 	if ref, ok := strings.CutPrefix(value, "docker-image://"); ok {
 		if _, err := reference.ParseNormalizedNamed(ref); err != nil {
@@ -65,7 +75,7 @@ func (j *job) namedContext(name, value string) (string, error) {
 	if isRemote(value) {
 		return value, nil
 	}
-	dir, err := existingDir("build context "+name+":", value)
+	dir, err := j.run.existingDir("build context "+name+":", value)
 	if err != nil {
 		return "", err
 	}
@@ -80,9 +90,7 @@ func (j *job) namedContext(name, value string) (string, error) {
 	if local == "context" || local == "dockerfile" {
 		local = "_" + local
 	}
-	if err := j.mount(local, dir); err != nil {
-		return "", err
-	}
+	j.mount(local, dir)
 	return "local:" + local, nil
 }
 

@@ -14,7 +14,7 @@ import (
 // an image of a registry. A build's own names do not stand for it: what is there under
 // them is what it was last.
 func (j *job) product(name string) *job {
-	n := normalName(name)
+	n := j.run.normalName(name)
 	if p := j.images[n]; p != nil {
 		return p
 	}

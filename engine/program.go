@@ -102,7 +102,7 @@ func placed(pos graph.Pos, err error) error {
 
 // programLocal offers a directory of the program.
 func (j *job) programLocal(l dag.LocalContext) error {
-	dir, err := existingDir("directory", l.Tree.Dir)
+	dir, err := j.run.existingDir("directory", l.Tree.Dir)
 	if err != nil {
 		return err
 	}
@@ -122,13 +122,14 @@ func (j *job) programLocal(l dag.LocalContext) error {
 		}
 	}
 	j.attrs["context:"+l.Name] = "local:" + l.Name
-	return j.mount(l.Name, dir)
+	j.mount(l.Name, dir)
+	return nil
 }
 
 // programNested finds the directory of a nested build. The program has named it, so it
 // may be read, wherever it is.
 func (j *job) programNested(n dag.NestedContext) error {
-	dir, err := existingDir("build context", n.Nested.Dir)
+	dir, err := j.run.existingDir("build context", n.Nested.Dir)
 	if err != nil {
 		return err
 	}
@@ -240,9 +241,7 @@ func stateStage(ctx context.Context, j *job, gw gwclient.Client, sc dag.StateCon
 		if dir, err = existingDir("directory", dir); err != nil {
 			return false, err
 		}
-		if err := j.offer(name, dir); err != nil {
-			return false, err
-		}
+		j.offer(name, dir)
 		src.Identifier = "local://" + j.localName(name, dir)
 		src.Attrs[pb.AttrLocalSessionID] = session
 		return true, nil

@@ -60,8 +60,13 @@ type run struct {
 	// can mean them by.
 	batch bool
 	jobs  map[string]*job
-	// roots are the outermost directories of builds.
+	// roots are the outermost directories of builds, paths those without links.
 	roots roots
+	paths realPaths
+	// directory is the working directory.
+	directory func() (string, error)
+	// names are the results of normalName.
+	names sync.Map
 	// normalize: permission bits of local files are 0644 or 0755.
 	normalize bool
 
@@ -85,7 +90,7 @@ func (e *Engine) newRun(req Request) (*run, error) { return e.newRunWith(req, ni
 func (e *Engine) newRunWith(req Request, spec []string) (*run, error) {
 	r := &run{engine: e, units: newUnitTable(), jobs: map[string]*job{}, normalize: req.NormalizeModes, resolvers: map[resolverKey]*image.Resolver{}}
 	r.llbCaps, r.gatewayCaps = pb.Caps.CapSet(pb.Caps.All()), gwpb.Caps.CapSet(gwpb.Caps.All())
-	r.trees = r.openTrees()
+	r.trees, r.directory = r.openTrees(), sync.OnceValues(os.Getwd)
 	if state := e.stateDir(); state != "" {
 		r.git.Dir = filepath.Join(state, "git")
 		// The daemon may reach what cannot be reached from here.

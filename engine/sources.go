@@ -185,9 +185,7 @@ func (j *job) offerLocal(sess *session.Session, src *pb.SourceOp, name string) e
 		return fmt.Errorf("local directory %s is not known", name)
 	}
 	unique := uniqueName(rawName(name), dir, j.locals.syncID(dir))
-	if err := j.run.sources.dirs.offer(dir, unique); err != nil {
-		return err
-	}
+	j.run.sources.dirs.offer(dir, unique)
 	src.Identifier = "local://" + unique
 	src.Attrs[pb.AttrLocalSessionID] = sess.ID()
 	src.Attrs[pb.AttrLocalUniqueID] = sess.ID()

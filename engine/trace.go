@@ -27,34 +27,34 @@ import (
 // to the same again, and need not be done to know the keys of what it builds. Traces are
 // of one machine; that one is lost costs a compilation.
 type trace struct {
-	Version int        `json:"version"`
-	Inputs  []answered `json:"inputs"`
+	Version int
+	Inputs  []answered
 	Base    digest.Digest
-	Stages  []tracedStage           `json:"stages"`
-	Outputs []graph.Key             `json:"outputs"`
-	Lint    []*client.VertexWarning `json:"lint,omitempty"`
-	Told    []solver.WarningInfo    `json:"told,omitempty"`
+	Stages  []tracedStage
+	Outputs []graph.Key
+	Lint    []*client.VertexWarning
+	Told    []solver.WarningInfo
 }
 
 // traceVersion is counted up when older traces must not be believed.
-const traceVersion = 1
+const traceVersion = 2
 
 // tracedStage is a stage as far as those need it who are told of a build that had nothing
 // to do.
 type tracedStage struct {
-	ID       digest.Digest     `json:"id"`
-	Key      graph.Key         `json:"key"`
-	Name     string            `json:"name"`
-	Pos      graph.Pos         `json:"pos"`
-	Platform ocispecs.Platform `json:"platform"`
-	Head     digest.Digest     `json:"head,omitempty"`
+	ID       digest.Digest
+	Key      graph.Key
+	Name     string
+	Pos      graph.Pos
+	Platform ocispecs.Platform
+	Head     digest.Digest
 	// Steps are the steps that the linter may have spoken of.
-	Steps []digest.Digest `json:"steps,omitempty"`
+	Steps []digest.Digest
 }
 
-// traces keeps the traces of a machine.
+// traces keeps the traces of a machine, each as the parts of a record.
 type traces struct {
-	store memo.Store
+	store *memo.Dir
 	// tool tells compilers apart: this program, as it is on disk.
 	tool string
 }
@@ -84,33 +84,32 @@ func (e *Engine) openTraces(spec []string) *traces {
 		return nil
 	}
 	return &traces{
-		store: memo.Tolerant(&memo.Dir{Path: filepath.Join(dir, "traces"), MaxAge: maxTraceAge, MaxSize: maxTraceSize}, nil),
+		store: &memo.Dir{Path: filepath.Join(dir, "traces"), MaxAge: maxTraceAge, MaxSize: maxTraceSize},
 		tool:  fmt.Sprint(e.cfg.Version, " ", self, " ", fi.Size(), " ", fi.ModTime().UnixNano()),
 	}
 }
 
-// get gives the trace that is kept under a key, nil without one.
+// get gives the trace that is kept under a key, nil without one, or where it cannot be
+// read.
 func (t *traces) get(ctx context.Context, key digest.Digest) *trace {
-	rec, err := t.store.Get(ctx, key)
+	rec, err := t.store.GetWhole(ctx, key)
 	if err != nil {
 		return nil
 	}
-	var tr trace
-	if json.Unmarshal([]byte(rec.Metadata["trace"]), &tr) != nil || tr.Version != traceVersion || tr.Base == "" {
+	tr := decodeTrace(rec.Parts)
+	if tr == nil || tr.Base == "" {
 		return nil
 	}
-	return &tr
+	return tr
 }
 
 // put keeps a trace. That it cannot be kept costs a compilation, no more.
 func (t *traces) put(ctx context.Context, key digest.Digest, tr *trace) {
-	text, err := json.Marshal(tr)
+	data, err := tr.encode()
 	if err != nil {
 		return
 	}
-	_ = t.store.Put(ctx, &memo.Record{
-		Key: key, Kind: memo.KindNone, Metadata: map[string]string{"trace": string(text)}, Created: time.Now(),
-	})
+	_ = t.store.Put(ctx, &memo.Record{Key: key, Kind: memo.KindNone, Created: time.Now(), Parts: data})
 }
 
 // lazyKey is a key that is computed once.
@@ -139,7 +138,7 @@ func (j *job) newTraceKey() digest.Digest {
 	if err != nil {
 		return ""
 	}
-	wd, err := os.Getwd()
+	wd, err := j.run.directory()
 	if err != nil {
 		return ""
 	}

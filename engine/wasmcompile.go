@@ -36,7 +36,8 @@ func (j *job) wasmText(text, shown string) error {
 		return err
 	}
 	j.attrs["filename"], j.shownFile, j.inMemory = "ZImagefile", shown, true
-	return j.mount("dockerfile", dir)
+	j.mount("dockerfile", dir)
+	return nil
 }
 
 // parseWasm reads a build file; nil if it is not one of WebAssembly.

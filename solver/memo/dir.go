@@ -85,6 +85,29 @@ func (d *Dir) Get(ctx context.Context, key digest.Digest) (*Record, error) {
 	return record, err
 }
 
+// GetWhole is Get with the Parts of the record, if it has any: one look instead of two
+// for who wants both.
+func (d *Dir) GetWhole(ctx context.Context, key digest.Digest) (*Record, error) {
+	if err := ready(ctx, key); err != nil {
+		return nil, err
+	}
+	var record *Record
+	used, err := d.read(key, func(r *Record, f frame, rest io.Reader) (err error) {
+		if record = r; f.parts > 0 {
+			record.Parts, err = decodeParts(rest, r)
+		}
+		return err
+	})
+	if errors.Is(err, errDamaged) {
+		return nil, fmt.Errorf("%w of %s: %w", ErrNotFound, key, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	d.touch(d.file(key), used)
+	return record, nil
+}
+
 // ReadParts implements [PartsReader].
 func (d *Dir) ReadParts(ctx context.Context, r *Record) ([]byte, error) {
 	if err := ready(ctx, r.Key); err != nil {
