@@ -255,7 +255,9 @@ func (j *job) remoteContext() error {
 }
 
 // existingDir is the function of that name, with what the call knows of paths.
-func (r *run) existingDir(what, path string) (string, error) { return existingDirBy(&r.paths, what, path) }
+func (r *run) existingDir(what, path string) (string, error) {
+	return existingDirBy(&r.paths, what, path)
+}
 
 // existingDir returns the absolute path of a directory with links resolved, so
 // that one directory has one name. what says in errors what it is for.

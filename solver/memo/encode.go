@@ -3,6 +3,8 @@ package memo
 import (
 	"bufio"
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -102,7 +104,7 @@ func decodeHead(br *bufio.Reader, total int64) (*Record, frame, error) {
 	if _, err := io.ReadFull(br, text); err != nil {
 		return nil, f, truncated(err)
 	}
-	if digest.FromBytes(text).Encoded() != f.digest {
+	if sum := sha256.Sum256(text); hex.EncodeToString(sum[:]) != f.digest {
 		return nil, f, fmt.Errorf("decoding record: %w: its digest is another", errDamaged)
 	}
 	r := &Record{}

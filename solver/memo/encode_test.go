@@ -163,3 +163,16 @@ func checkDecoded(t *testing.T, in []byte) {
 		t.Fatalf("%q became %q and then %q: %v", in, out, same, err)
 	}
 }
+
+// TestValidate: a digest is valid where the library says so.
+func TestValidate(t *testing.T) {
+	good := digest.FromString("x").String()
+	for _, d := range []string{
+		good, "", "sha256:", good[1:], good + "0", good[:len(good)-1], good[:20] + "g" + good[21:], good[:20] + "A" + good[21:], "sha256:" + good,
+		"sha384:" + good[7:], "md5:" + good[7:], good[7:], strings.Repeat("a", 71), digest.SHA512.FromString("x").String(),
+	} {
+		if got, want := validate(digest.Digest(d)), digest.Digest(d).Validate(); (got == nil) != (want == nil) {
+			t.Errorf("%s: got %v, want %v", d, got, want)
+		}
+	}
+}
