@@ -11,6 +11,11 @@
 // The monorepo is a git repository, as monorepos are. Without -attestations=false bake
 // adds provenance to each image, as it does unless told otherwise.
 //
+// With -buildkitd PROGRAM the daemon is that one instead of the embedded one, which does
+// not wait for the disk as often:
+//
+//	go build -C "$(go list -m -f '{{.Dir}}' github.com/moby/buildkit)" -o /tmp/buildkitd ./cmd/buildkitd
+//
 // With -jobs 4,8,16 it is zlayer alone, from nothing, with each number of jobs.
 package main
 
@@ -21,6 +26,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -42,6 +48,7 @@ func main() {
 	runs := flag.Int("runs", 3, "pairs")
 	flag.IntVar(&b.steps, "steps", len(steps), "how many of the steps: from nothing, nothing changed, leaf changed, base changed")
 	flag.BoolVar(&b.attestations, "attestations", true, "let bake add what it adds by default")
+	flag.StringVar(&b.buildkitd, "buildkitd", "", "program of a BuildKit to measure on instead of the embedded one; it finds its runc in PATH")
 	flag.BoolVar(&b.push, "push", true, "push the images; without it they stay in the cache of the daemon")
 	jobs := flag.String("jobs", "", "numbers of jobs to try, with commas")
 	flag.Parse()
@@ -53,6 +60,7 @@ func main() {
 
 type bench struct {
 	zlayer, buildx string
+	buildkitd      string
 	images, steps  int
 	attestations   bool
 	push           bool
@@ -125,7 +133,7 @@ func report(images int, ours, theirs [][]sample) {
 				walls = append(walls, ours[n][i].wall.Seconds()/theirs[n][i].wall.Seconds())
 				cpus = append(cpus, ours[n][i].cpu.Seconds()/theirs[n][i].cpu.Seconds())
 			}
-			fmt.Printf("   bake %s   ratio %.2f of %.2f, of cpu %.2f", medians(theirs[n]), median(walls), walls, median(cpus))
+			fmt.Printf("   bake %s   ratio %.3f of %.3f, of cpu %.3f", medians(theirs[n]), median(walls), walls, median(cpus))
 		}
 		fmt.Println()
 	}
@@ -138,7 +146,7 @@ func medians(list []sample) string {
 		walls, cpus = append(walls, s.wall.Seconds()), append(cpus, s.cpu.Seconds())
 		peaks, daemons = append(peaks, float64(s.peak)/1024), append(daemons, float64(s.daemon)/1024)
 	}
-	return fmt.Sprintf("%6.2fs cpu %6.2fs %4.0f MB, daemon %4.0f MB", median(walls), median(cpus), median(peaks), median(daemons))
+	return fmt.Sprintf("%7.3fs cpu %6.2fs %4.0f MB, daemon %4.0f MB", median(walls), median(cpus), median(peaks), median(daemons))
 }
 
 func median(list []float64) float64 {
@@ -153,7 +161,11 @@ func (b *bench) course(ctx context.Context, mine bool, repo string, n int, args 
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	f, err := fleet.Write(filepath.Join(dir, "repo"), fleet.Config{Images: b.images, Registry: b.lab.Addr() + "/" + repo, Push: b.push})
+	config := fleet.Config{Images: b.images, Registry: b.lab.Addr() + "/" + repo, Push: b.push}
+	if b.buildkitd != "" {
+		config.Base = b.lab.Addr() + "/library/busybox" // whose mirrors the client of a foreign daemon does not know
+	}
+	f, err := fleet.Write(filepath.Join(dir, "repo"), config)
 	if err != nil {
 		return nil, err
 	}
@@ -169,15 +181,19 @@ func (b *bench) course(ctx context.Context, mine bool, repo string, n int, args 
 			return nil, err
 		}
 	}
-	defer func() {
-		_, _, serr := do(b.zlayer, "daemon", "stop")
-		err = errors.Join(err, serr)
-	}()
-	status, err := b.daemon(do)
+	start := b.embedded
+	if b.buildkitd != "" {
+		start = b.foreign
+	}
+	status, stop, err := start(dir, do)
 	if err != nil {
 		return nil, err
 	}
+	defer func() { err = errors.Join(err, stop()) }()
 	cmd := append([]string{b.zlayer, "pipeline", "--progress", "quiet"}, args...)
+	if b.buildkitd != "" {
+		cmd = append(cmd, "--addr", status.Address)
+	}
 	if !mine {
 		if _, _, err := do(b.buildx, "create", "--name", "bench", "--driver", "remote", status.Address); err != nil {
 			return nil, err
@@ -235,17 +251,50 @@ type daemonStatus struct {
 	PID     int    `json:"pid"`
 }
 
-// daemon starts the daemon of a course.
-func (b *bench) daemon(do func(name string, args ...string) (sample, []byte, error)) (daemonStatus, error) {
-	var status daemonStatus
+// embedded starts the embedded daemon of a course.
+func (b *bench) embedded(_ string, do func(name string, args ...string) (sample, []byte, error)) (status daemonStatus, stop func() error, err error) {
+	stop = func() error {
+		_, _, err := do(b.zlayer, "daemon", "stop")
+		return err
+	}
 	if _, _, err := do(b.zlayer, "daemon", "start"); err != nil {
-		return status, err
+		return status, nil, err
 	}
 	_, text, err := do(b.zlayer, "daemon", "status", "--json")
-	if err != nil {
-		return status, err
+	if err == nil {
+		err = json.Unmarshal(text, &status)
 	}
-	return status, json.Unmarshal(text, &status)
+	if err != nil {
+		return status, nil, errors.Join(err, stop())
+	}
+	return status, stop, nil
+}
+
+// foreign starts a BuildKit of its own for a course in dir.
+func (b *bench) foreign(dir string, _ func(name string, args ...string) (sample, []byte, error)) (status daemonStatus, stop func() error, err error) {
+	status.Address = "unix://" + filepath.Join(dir, "buildkitd.sock")
+	cmd := exec.Command(b.buildkitd, "--addr", status.Address, "--root", filepath.Join(dir, "buildkit"),
+		"--config", filepath.Join(dir, "buildkitd.toml"), "--containerd-worker=false")
+	var log bytes.Buffer
+	cmd.Stderr = &log
+	if err := cmd.Start(); err != nil {
+		return status, nil, err
+	}
+	status.PID = cmd.Process.Pid
+	stop = func() error {
+		err := cmd.Process.Signal(syscall.SIGTERM)
+		_ = cmd.Wait() // it exits with 1 when told to end
+		return err
+	}
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		conn, err := net.Dial("unix", strings.TrimPrefix(status.Address, "unix://"))
+		if err == nil {
+			return status, stop, conn.Close()
+		}
+		if time.Now().After(deadline) {
+			return status, nil, errors.Join(fmt.Errorf("starting %s: %w\n%s", b.buildkitd, err, log.Bytes()), stop())
+		}
+	}
 }
 
 // worked is the processor time that a process and its children have had.
