@@ -4,13 +4,10 @@ import (
 	"context"
 	"encoding/csv"
 	"errors"
-	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
@@ -18,7 +15,6 @@ import (
 	"github.com/zlayer-dev/zlayer/graph"
 	"github.com/zlayer-dev/zlayer/solver"
 	"github.com/zlayer-dev/zlayer/solver/memo"
-	"github.com/zlayer-dev/zlayer/source"
 	"github.com/zlayer-dev/zlayer/store"
 )
 
@@ -29,6 +25,8 @@ type wanted struct {
 	attrs map[string]string
 	// names are the image's names at this output.
 	names []string
+	// answer is what the exporter of an archive says; nil for other outputs.
+	answer *answer
 	// cache is set for a cache export, which is an output of a kind of its own.
 	cache *CacheEntry
 }
@@ -42,7 +40,7 @@ var opaqueAttrs = []string{"push-by-digest", "unpack", "store", "dangling-name-p
 // key is what the record of an output is filed under; "" for one whose effect cannot
 // be looked for, so that it has to be made each time.
 func (w *wanted) key(base digest.Digest) digest.Digest {
-	h := graph.NewHasher("zlayer.output.record.v1")
+	h := graph.NewHasher("zlayer.output.record.v2")
 	h.String(string(base))
 	if w.cache != nil {
 		if w.cache.Type == "inline" {
@@ -152,10 +150,14 @@ func (j *job) recall(ctx context.Context, k *keys) (*Result, error) {
 		res.Restored = true
 	}
 	j.tell(k, res)
-	for _, r := range records {
-		if r != nil && (r.Image != nil || res.Metadata == nil) {
+	last := j.outputs.last()
+	for i, r := range records {
+		if r == nil {
+			continue
+		}
+		if told := last == &j.outputs.wanted[i]; told || res.Metadata == nil || res.Digest == "" && r.Image != nil {
 			res.fill(r.Metadata, j.outputs)
-			if r.Image != nil {
+			if told {
 				break
 			}
 		}
@@ -207,27 +209,6 @@ func (j *job) fileThere(ctx context.Context, w *wanted, key digest.Digest) bool 
 	}
 	kind, d, _ := filesDigest(ctx, j.trees, w)
 	return d != "" && kind == rec.Kind && d == rec.Digest
-}
-
-// rememberFile files what an output has left at its destination.
-func (j *job) rememberFile(ctx context.Context, trees *source.Trees, w *wanted, key digest.Digest) error {
-	fk := w.fileKey(key)
-	if fk == "" {
-		return nil
-	}
-	kind, d, size := filesDigest(ctx, trees, w)
-	if d == "" {
-		return nil
-	}
-	return j.run.memo.Put(ctx, &memo.Record{Key: fk, Kind: kind, Digest: d, Size: size, Tool: j.engine.cfg.Version, Created: time.Now()})
-}
-
-// rememberRestored is rememberFile after an output was put back: the trees of the call
-// have seen what was there before.
-func (j *job) rememberRestored(ctx context.Context, w *wanted, key digest.Digest) error {
-	trees := j.run.openTrees()
-	defer trees.Close()
-	return j.rememberFile(ctx, trees, w, key)
 }
 
 func (j *job) deliverStore(ctx context.Context, w *wanted, rec *memo.Record) (func(context.Context) error, error) {
@@ -303,121 +284,6 @@ func (j *job) deliverPush(ctx context.Context, w *wanted, rec *memo.Record) (fun
 		}
 		return nil
 	}, nil
-}
-
-// filesDigest is what is at an output's destination; "" if there is nothing, or
-// nothing that stays.
-func filesDigest(ctx context.Context, trees *source.Trees, w *wanted) (kind string, d digest.Digest, size int64) {
-	if w.Writer != nil || w.Dest == "" {
-		return "", "", 0
-	}
-	abs, err := filepath.Abs(w.Dest)
-	if err != nil {
-		return "", "", 0
-	}
-	fi, err := os.Stat(abs)
-	switch {
-	case err != nil:
-		return "", "", 0
-	case fi.IsDir():
-		if abs, err = filepath.EvalSymlinks(abs); err != nil {
-			return "", "", 0
-		}
-		view, err := trees.View(abs, source.Filter{})
-		if err != nil {
-			return "", "", 0
-		}
-		c, err := view.Digest(ctx, source.Selection{})
-		if err != nil {
-			return "", "", 0
-		}
-		return memo.KindDir, c.Digest, c.Bytes
-	case fi.Mode().IsRegular():
-		d, ok, err := trees.File(ctx, abs)
-		if err != nil || !ok {
-			return "", "", 0
-		}
-		return memo.KindFile, d, fi.Size()
-	}
-	return "", "", 0
-}
-
-// remember records what a build has delivered. Trouble with the memo is no trouble
-// of the build: it is told as a warning.
-func (j *job) remember(ctx context.Context, k *keys, res *Result) {
-	if changed, err := j.changedSince(ctx); err == nil && len(changed) == 0 {
-		j.write(ctx, k, res)
-	}
-}
-
-// write records what a build has delivered that has read what is there now.
-func (j *job) write(ctx context.Context, k *keys, res *Result) {
-	if k == nil || k.base == "" || !j.sameBuild(ctx, k, res) {
-		return
-	}
-	if j.isWasmArtifact() {
-		if err := j.rememberWasm(ctx, k, res); err != nil {
-			j.run.warn(fmt.Errorf("remembering the build: %w", err))
-			return
-		}
-		j.rememberLast(k)
-		return
-	}
-	desc, err := res.descriptor()
-	if err != nil {
-		return
-	}
-	// What this run has seen at the destinations is what was there before.
-	trees := j.run.openTrees()
-	defer trees.Close()
-	parts := j.partsOf(ctx, k)
-	for i := range j.outputs.wanted {
-		w := &j.outputs.wanted[i]
-		key := w.key(k.base)
-		if key == "" {
-			continue
-		}
-		rec := &memo.Record{
-			Key: key, Kind: memo.KindNone, Metadata: res.Metadata, Names: w.names,
-			Tool: j.engine.cfg.Version, Created: time.Now(),
-		}
-		if desc.Digest != "" && w.cache == nil && w.Type != OutputCacheOnly {
-			rec.Kind, rec.Image = memo.KindImage, descriptorOf(desc)
-		}
-		if w.Type == OutputTar || w.Type == OutputLocal {
-			// The image has the same files, but other times in them if it was told so.
-			rec.Kind, rec.Names, rec.Files = memo.KindNone, j.imageNames(), j.filesRecord(ctx, w, k)
-			if j.rewritesTimes() {
-				rec.Image = nil
-			}
-		}
-		rec.Parts, parts = parts, nil
-		err := j.run.memo.Put(ctx, rec)
-		if err == nil {
-			err = j.rememberFile(ctx, trees, w, key)
-		}
-		if err != nil {
-			j.run.warn(fmt.Errorf("remembering the build: %w", err))
-			return
-		}
-	}
-	j.rememberLast(k)
-	j.rememberStages(ctx, k, desc)
-}
-
-// sameBuild reports whether what the daemon has built is what the keys are of: a
-// daemon may compile differently, and a tag may have moved in between.
-func (j *job) sameBuild(ctx context.Context, k *keys, res *Result) bool {
-	if res.Graph == nil || res.prepared {
-		return res.prepared
-	}
-	built := &keys{graph: res.Graph, stages: map[digest.Digest]stageKey{}}
-	// What is not locked the daemon has looked up itself.
-	if j.keyStages(ctx, built, j.pinSource) != nil {
-		return false
-	}
-	base, err := j.baseKey(ctx, built)
-	return err == nil && base == k.base
 }
 
 // scannerDigest is the image that makes the SBOM that was asked for.

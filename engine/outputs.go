@@ -64,6 +64,7 @@ func (j *job) setOutputs() error {
 	if stores > 1 {
 		return inputErrorf("only one output of a build can be a store or an image layout directory: export once, and use zlayer save for the rest")
 	}
+	j.outputs.orderExports()
 	return nil
 }
 
@@ -110,6 +111,7 @@ func (j *job) addOutput(o Output) error {
 		attrs = map[string]string{}
 	}
 	e := client.ExportEntry{Type: string(o.Type), Attrs: attrs}
+	var said *answer
 	switch o.Type {
 	case OutputStore:
 		return j.storeOutput(o, e)
@@ -142,6 +144,7 @@ func (j *job) addOutput(o Output) error {
 		if err := j.fileOutput(o, &e); err != nil {
 			return err
 		}
+		said = listen(&e)
 	case OutputTar:
 		if err := j.fileOutput(o, &e); err != nil {
 			return err
@@ -162,6 +165,7 @@ func (j *job) addOutput(o Output) error {
 	}
 	j.outputs.exports = append(j.outputs.exports, e)
 	j.want(o, attrs)
+	j.outputs.wanted[len(j.outputs.wanted)-1].answer = said
 	return nil
 }
 

@@ -210,31 +210,17 @@ func (j *job) lastFile() string {
 	return filepath.Join(dir, "last", h.Digest().Encoded()[:40]+".json")
 }
 
-// rememberLast notes the build as the last one of its target. That it cannot be
-// written costs an explanation, no more.
-func (j *job) rememberLast(k *keys) {
+// rememberLast notes the build as the last one of its target, by its record that has the
+// parts. That it cannot be written costs an explanation, no more.
+func (j *job) rememberLast(record digest.Digest) {
 	file := j.lastFile()
-	key := j.recordWithParts(k)
-	if file == "" || key == "" {
+	if file == "" {
 		return
 	}
-	text, err := json.Marshal(last{Record: key})
+	text, err := json.Marshal(last{Record: record})
 	if err == nil {
 		noteFile(file, text)
 	}
-}
-
-// recordWithParts is the key of the record that has the parts: the first there is.
-func (j *job) recordWithParts(k *keys) digest.Digest {
-	if j.isWasmArtifact() {
-		return k.wasmKey()
-	}
-	for i := range j.outputs.wanted {
-		if key := j.outputs.wanted[i].key(k.base); key != "" {
-			return key
-		}
-	}
-	return ""
 }
 
 // sortedArgs lists the names of arguments in either of two builds.

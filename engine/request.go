@@ -215,7 +215,9 @@ type Output struct {
 
 // Result is what a successful build gave.
 type Result struct {
-	// Digest is that of the manifest or index; empty when no image was exported.
+	// Digest is that of the manifest or index; empty when no image was exported. Of
+	// outputs of different forms it is the store's or a layout's, else that of the image
+	// pushed last, else that of the last archive.
 	Digest digest.Digest
 	// ConfigDigest is that of the image config, "" for an index.
 	ConfigDigest digest.Digest
