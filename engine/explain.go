@@ -30,6 +30,9 @@ func (j *job) explain(ctx context.Context, err error) error {
 	if causes := solver.Causes(err); len(causes) > 0 {
 		for _, c := range causes {
 			c.Pos, c.Err = j.shown(c.Pos), j.explainEmulation(ctx, c)
+			if j.madeUp && c.Pos.File == j.shownFile {
+				c.Pos, c.Source = graph.Pos{}, nil
+			}
 			if len(c.Source) == 0 {
 				c.Source = goSource(c.Pos)
 			}
@@ -42,6 +45,9 @@ func (j *job) explain(ctx context.Context, err error) error {
 		return withGoSource(err)
 	}
 	if pe := j.sourceError(err); pe != nil {
+		if j.madeUp && pe.Pos.File == j.shownFile {
+			return pe.Err
+		}
 		return withGoSource(pe)
 	}
 	if errors.Is(err, io.EOF) || strings.HasSuffix(err.Error(), ": EOF") {

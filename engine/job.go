@@ -86,7 +86,9 @@ type job struct {
 	once bool
 	// inMemory: the build file is a text that was made or read for this call.
 	inMemory bool
-	traced   lazyKey
+	// madeUp: nobody has written it, so nothing can be at a place in it.
+	madeUp bool
+	traced lazyKey
 	// retry and ends are there where the request asks for retries.
 	retry *solver.Retry
 	ends  *stageEnds

@@ -185,6 +185,9 @@ func (j *job) wasmPlatforms(w *wasmJob) error {
 
 // at gives a defect of the result the place of its description.
 func (w *wasmJob) at(j *job, err error) error {
+	if j.madeUp {
+		return asInput(err)
+	}
 	shown := w.file.Wasm.Pos
 	shown.File = cmp.Or(j.shownFile, shown.File)
 	return &graph.PosError{Pos: shown, Err: err, Source: w.file.Text}

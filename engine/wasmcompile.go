@@ -2,6 +2,8 @@ package engine
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -9,6 +11,7 @@ import (
 	"github.com/zlayer-dev/zlayer/frontend/wasm"
 	"github.com/zlayer-dev/zlayer/frontend/yamlfile"
 	"github.com/zlayer-dev/zlayer/frontend/zimage"
+	"github.com/zlayer-dev/zlayer/graph"
 )
 
 // wasmFile makes the build file of dir that of the job; where that is not one of
@@ -35,7 +38,7 @@ func (j *job) wasmText(text, shown string) error {
 	if err := os.WriteFile(filepath.Join(dir, "ZImagefile"), []byte(text), 0o600); err != nil {
 		return err
 	}
-	j.attrs["filename"], j.shownFile, j.inMemory = "ZImagefile", shown, true
+	j.attrs["filename"], j.shownFile, j.inMemory, j.madeUp = "ZImagefile", shown, true, true
 	j.mount("dockerfile", dir)
 	return nil
 }
@@ -141,6 +144,9 @@ func (c *conversion) wasmDockerfile(f *zimage.File, d *zimage.Dockerfile) (*zima
 	}
 	defer root.Close()
 	b, err := compileWasm(d, s, root.FS(), opt)
+	if err != nil && j != nil && j.madeUp {
+		return nil, j.notInFile(err)
+	}
 	if err != nil {
 		return nil, asInput(withText(err, c.shown, c.text))
 	}
@@ -169,6 +175,30 @@ func absolute(path string) string {
 		return abs
 	}
 	return path
+}
+
+// notInFile takes the place in a build file that nobody has written from what is wrong
+// with a build, and says where a language could have been named instead.
+func (j *job) notInFile(err error) error {
+	if all, ok := err.(interface{ Unwrap() []error }); ok {
+		var errs []error
+		for _, err := range all.Unwrap() {
+			errs = append(errs, j.notInFile(err))
+		}
+		return list(errs)
+	}
+	var pe *graph.PosError
+	if errors.As(err, &pe) && pe.Pos.File == j.shownFile {
+		err = pe.Err
+	}
+	switch {
+	case !errors.Is(err, wasm.ErrNoLanguage):
+	case j.req.Wasm != nil:
+		err = fmt.Errorf("%w: name it with --language", wasm.ErrNoLanguage)
+	default:
+		err = fmt.Errorf("%w: name it with zlayer wasm build --language", wasm.ErrNoLanguage)
+	}
+	return asInput(err)
 }
 
 // withText gives the mistakes in a file the file's text.

@@ -73,7 +73,8 @@ type compiler struct {
 }
 
 // Compile writes the build of a project as a Dockerfile. The text depends on the settings and the
-// manifests of the project only. Mistakes in the settings are graph.PosErrors, all of them together.
+// manifests of the project only. Mistakes in the settings are graph.PosErrors, all of them together;
+// without Settings.Pos there is no file that they are in.
 func Compile(s Settings, dir fs.FS, o Options) (*Build, error) {
 	c := &compiler{Settings: s, project: project{dir}, options: o, out: &Build{File: "/module.wasm"}}
 	for _, step := range []func() error{c.chooseLanguage, c.chooseTarget, c.checkPaths, c.chooseWorld, c.stages} {
@@ -122,6 +123,9 @@ func (c *compiler) chooseLanguage() error {
 	var pe *graph.PosError
 	if errors.As(err, &pe) {
 		return err
+	}
+	if errors.Is(err, ErrNoLanguage) && !c.Pos.IsZero() {
+		err = fmt.Errorf("%w: set wasm.language", err)
 	}
 	c.errorf(c.Language, "%w", err)
 	return nil

@@ -15,8 +15,9 @@ import (
 	"github.com/zlayer-dev/zlayer/internal/lazyregexp"
 )
 
-// ErrNoLanguage says that nothing in a directory tells the language.
-var ErrNoLanguage = errors.New("nothing here says which language this is (looked for Cargo.toml, go.mod, *.go, pyproject.toml, requirements.txt, setup.py, componentize-py.config, package.json, asconfig.json, build.zig and *.c): set wasm.language")
+// ErrNoLanguage says that nothing in a directory tells the language. What is to be done about it
+// depends on where the language could have been said.
+var ErrNoLanguage = errors.New("nothing here says which language this is (looked for Cargo.toml, go.mod, *.go, pyproject.toml, requirements.txt, setup.py, componentize-py.config, package.json, asconfig.json, build.zig and *.c)")
 
 // Detect tells the language of a project by the files at its top.
 func Detect(dir fs.FS) (Language, error) {
