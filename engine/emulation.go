@@ -57,6 +57,7 @@ func (j *job) daemonRuns(ctx context.Context, p ocispecs.Platform) bool {
 	if err != nil {
 		return true
 	}
+	defer j.engine.release(conn)
 	workers, err := conn.Client.ListWorkers(ctx)
 	if err != nil {
 		return true

@@ -22,7 +22,7 @@ type Engine struct {
 	cfg Config
 
 	mu     sync.Mutex
-	conn   *daemon.Conn
+	conn   *sharedConn
 	store  *store.Store
 	client string // see clientID
 }
@@ -115,31 +115,50 @@ func (e *Engine) DaemonInfo(ctx context.Context) (daemon.Info, error) {
 	if err != nil {
 		return daemon.Info{}, err
 	}
+	defer e.release(conn)
 	return conn.Info, nil
 }
 
-// connect returns the connection that all calls of the engine share. Callers wait
-// for one that is being made; when its maker gives up, the next one makes it.
-func (e *Engine) connect(ctx context.Context) (*daemon.Conn, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.conn != nil {
-		return e.conn, nil
-	}
-	conn, err := e.dial(ctx)
-	if err != nil {
-		return nil, err
-	}
-	e.conn = conn
-	return conn, nil
+// sharedConn is a connection and how many use it.
+type sharedConn struct {
+	*daemon.Conn
+	users   int
+	dropped bool
 }
 
-// drop forgets a connection whose daemon went away.
-func (e *Engine) drop(conn *daemon.Conn) {
+// connect returns the connection that all calls of the engine share, which the caller
+// releases. Callers wait for one that is being made; when its maker gives up, the next one
+// makes it.
+func (e *Engine) connect(ctx context.Context) (*sharedConn, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.conn == nil {
+		conn, err := e.dial(ctx)
+		if err != nil {
+			return nil, err
+		}
+		e.conn = &sharedConn{Conn: conn}
+	}
+	e.conn.users++
+	return e.conn, nil
+}
+
+// drop forgets a connection whose daemon went away. It is closed when the last of its
+// users has released it: who uses one that is closed hears of that, and not that the
+// daemon has gone and can be asked for again.
+func (e *Engine) drop(conn *sharedConn) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.conn == conn {
-		e.conn = nil
+		e.conn, conn.dropped = nil, true
+	}
+}
+
+// release ends the use of a connection that connect gave.
+func (e *Engine) release(conn *sharedConn) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if conn.users--; conn.dropped && conn.users == 0 {
 		_ = conn.Close()
 	}
 }
@@ -225,13 +244,15 @@ func (e *Engine) withClient(ctx context.Context, f func(c *client.Client, touche
 		}
 		var effect onceFlag
 		err = f(conn.Client, effect.set)
-		if err == nil || i == tries || ctx.Err() != nil || !askAgain(err, effect.isSet()) {
-			return err
-		}
+		again := err != nil && i < tries && ctx.Err() == nil && askAgain(err, effect.isSet())
 		pause := time.Second
-		if daemon.Unavailable(err) {
+		if again && daemon.Unavailable(err) {
 			e.drop(conn)
 			pause = 20 * time.Millisecond
+		}
+		e.release(conn)
+		if !again {
+			return err
 		}
 		select {
 		case <-ctx.Done():
