@@ -16,6 +16,7 @@ import (
 type Ops struct {
 	ops   []op // in the order they were given
 	index map[digest.Digest]int
+	reads [][]int // by place in ops, the places of what the operation reads
 	// sorted: every operation stands after those that it reads.
 	sorted   bool
 	metadata map[string]*pb.OpMetadata
@@ -46,44 +47,78 @@ type op struct {
 // Nil and an empty definition have no operations and no results. A change that is not
 // nil is made to every operation, once, after those that it reads.
 func NewOps(def *pb.Definition, change ChangeOp) (*Ops, []Result, error) {
-	n := len(def.GetDef())
-	o := &Ops{ops: make([]op, 0, n), index: make(map[digest.Digest]int, n), metadata: def.GetMetadata(), source: def.GetSource()}
-	if n == 0 {
-		return o, nil, nil
+	last := len(def.GetDef()) - 1
+	b := NewOpsBuilder(change, last+1)
+	if last < 0 {
+		b.ops.metadata, b.ops.source = def.GetMetadata(), def.GetSource()
+		return b.ops, nil, nil
 	}
-	c := &changer{change: change}
-	for i, dt := range def.Def {
-		d := op{digest: digest.FromBytes(dt), bytes: dt, Op: &pb.Op{}}
-		if err := d.UnmarshalVT(dt); err != nil {
+	for _, dt := range def.Def[:last] {
+		if err := b.Add(digest.FromBytes(dt), dt); err != nil {
 			return nil, nil, err
 		}
-		was := d.digest
-		if err := c.apply(&d, i == n-1); err != nil {
-			return nil, nil, err
-		}
-		if was != d.digest {
-			o.move(was, d.digest)
-		}
-		if _, twice := o.index[d.digest]; !twice {
-			o.index[d.digest] = len(o.ops)
-			o.ops = append(o.ops, d)
-		}
 	}
-	o.sorted = true
-	for i, d := range o.ops {
-		for _, in := range d.Inputs {
-			n, ok := o.index[digest.Digest(in.Digest)]
-			if !ok {
-				return nil, nil, fmt.Errorf("operation %s reads %q, which is not in the definition", d.digest, in.Digest)
-			}
-			o.sorted = o.sorted && n < i
-		}
+	return b.Finish(def.Def[last], def.Metadata, def.Source)
+}
+
+// OpsBuilder makes Ops of operations as they come, inputs first, so that they can be
+// decoded beside whatever serialises them. It is for one goroutine.
+type OpsBuilder struct {
+	ops    *Ops
+	change changer
+	// moved are the digests of operations that became others, before and after.
+	moved [][2]digest.Digest
+}
+
+// NewOpsBuilder makes a builder without operations, with room for n. change is that of
+// [NewOps].
+func NewOpsBuilder(change ChangeOp, n int) *OpsBuilder {
+	return &OpsBuilder{
+		ops:    &Ops{ops: make([]op, 0, n), index: make(map[digest.Digest]int, n)},
+		change: changer{change: change},
+	}
+}
+
+// Add decodes an operation; d is the digest of dt.
+func (b *OpsBuilder) Add(d digest.Digest, dt []byte) error { return b.add(d, dt, false) }
+
+func (b *OpsBuilder) add(was digest.Digest, dt []byte, end bool) error {
+	d := op{digest: was, bytes: dt, Op: &pb.Op{}}
+	if err := d.UnmarshalVT(dt); err != nil {
+		return err
+	}
+	if err := b.change.apply(&d, end); err != nil {
+		return err
+	}
+	if was != d.digest {
+		b.moved = append(b.moved, [2]digest.Digest{was, d.digest})
+	}
+	if _, twice := b.ops.index[d.digest]; !twice {
+		b.ops.index[d.digest] = len(b.ops.ops)
+		b.ops.ops = append(b.ops.ops, d)
+	}
+	return nil
+}
+
+// Finish adds the entry that points at the results and returns them with the operations.
+// metadata and source are those of a definition; they belong to the operations then.
+func (b *OpsBuilder) Finish(end []byte, metadata map[string]*pb.OpMetadata, source *pb.Source) (*Ops, []Result, error) {
+	o := b.ops
+	o.metadata, o.source = metadata, source
+	if err := b.add(digest.FromBytes(end), end, true); err != nil {
+		return nil, nil, err
+	}
+	for _, m := range b.moved {
+		o.move(m[0], m[1])
+	}
+	if err := o.link(); err != nil {
+		return nil, nil, err
 	}
 	last := o.ops[len(o.ops)-1]
 	if last.GetOp() != nil || len(last.Inputs) == 0 {
 		return nil, nil, errors.New("the last operation does not point at a result")
 	}
-	o.ops = o.ops[:len(o.ops)-1]
+	o.ops, o.reads = o.ops[:len(o.ops)-1], o.reads[:len(o.ops)-1]
 	delete(o.index, last.digest)
 	o.end = o.metadata[string(last.digest)]
 	results := make([]Result, len(last.Inputs))
@@ -91,6 +126,29 @@ func NewOps(def *pb.Definition, change ChangeOp) (*Ops, []Result, error) {
 		results[i] = Result{Digest: digest.Digest(in.Digest), Index: int(in.Index)}
 	}
 	return o, results, nil
+}
+
+// link finds the places of what operations read, so that walks need not look for digests.
+func (o *Ops) link() error {
+	edges := 0
+	for _, d := range o.ops {
+		edges += len(d.Inputs)
+	}
+	all := make([]int, 0, edges)
+	o.reads, o.sorted = make([][]int, len(o.ops)), true
+	for i, d := range o.ops {
+		first := len(all)
+		for _, in := range d.Inputs {
+			n, ok := o.index[digest.Digest(in.Digest)]
+			if !ok {
+				return fmt.Errorf("operation %s reads %q, which is not in the definition", d.digest, in.Digest)
+			}
+			o.sorted = o.sorted && n < i
+			all = append(all, n)
+		}
+		o.reads[i] = all[first:len(all):len(all)]
+	}
+	return nil
 }
 
 // move files what is known about an operation under its new digest.
@@ -152,41 +210,66 @@ func (c *changer) apply(d *op, end bool) error {
 	return nil
 }
 
-// below lists the places of the operation d and of all that it reads, directly or
+// below lists the places of the operation at first and of all that it reads, directly or
 // not, in ascending order; what stop holds for, and what is below that, is left out.
-func (o *Ops) below(d digest.Digest, stop func(digest.Digest) bool) []int {
+func (o *Ops) below(first int, stop func(int) bool) []int {
+	seen := placeSet{}
+	seen.add(first)
+	for i := 0; i < len(seen.list); i++ {
+		for _, n := range o.reads[seen.list[i]] {
+			if !stop(n) {
+				seen.add(n)
+			}
+		}
+	}
+	slices.Sort(seen.list)
+	return seen.list
+}
+
+// placeSet is a set of places, most often of a few.
+type placeSet struct {
+	list []int
+	all  map[int]bool // made when a look at each of list would take long
+}
+
+func (p *placeSet) add(n int) {
+	if p.has(n) {
+		return
+	}
+	p.list = append(p.list, n)
+	switch {
+	case p.all != nil:
+		p.all[n] = true
+	case len(p.list) > 16:
+		p.all = make(map[int]bool, 2*len(p.list))
+		for _, n := range p.list {
+			p.all[n] = true
+		}
+	}
+}
+
+func (p *placeSet) has(n int) bool {
+	if p.all != nil {
+		return p.all[n]
+	}
+	return slices.Contains(p.list, n)
+}
+
+// whole lists the places of an operation and of all that it reads, directly or not.
+func (o *Ops) whole(d digest.Digest) []int {
 	first, ok := o.index[d]
 	if !ok {
 		return nil
 	}
-	seen := map[int]bool{first: true}
-	at := []int{first}
-	for i := 0; i < len(at); i++ {
-		for _, in := range o.ops[at[i]].Inputs {
-			d := digest.Digest(in.Digest)
-			if n, ok := o.index[d]; ok && !seen[n] && (stop == nil || !stop(d)) {
-				seen[n] = true
-				at = append(at, n)
-			}
-		}
-	}
-	slices.Sort(at)
-	return at
-}
-
-// before reports whether the operation a is certain to stand before b, and so cannot
-// read it.
-func (o *Ops) before(a, b digest.Digest) bool {
-	n, ok := o.index[a]
-	m, also := o.index[b]
-	return o.sorted && ok && also && n < m
+	return o.below(first, func(int) bool { return false })
 }
 
 // Below returns the digests of the operation d and of all that it reads, directly or
 // not.
 func (o *Ops) Below(d digest.Digest) map[digest.Digest]bool {
-	all := map[digest.Digest]bool{}
-	for _, n := range o.below(d, nil) {
+	at := o.whole(d)
+	all := make(map[digest.Digest]bool, len(at))
+	for _, n := range at {
 		all[o.ops[n].digest] = true
 	}
 	return all
@@ -197,7 +280,7 @@ func (o *Ops) definition(r Result) *pb.Definition {
 	if r.Digest == "" {
 		return nil
 	}
-	at := o.below(r.Digest, nil)
+	at := o.whole(r.Digest)
 	def := &pb.Definition{Def: make([][]byte, 0, len(at)+1), Metadata: make(map[string]*pb.OpMetadata, len(at)+1)}
 	if o.source != nil {
 		def.Source = &pb.Source{Infos: o.source.Infos, Locations: make(map[string]*pb.Locations, len(at))}

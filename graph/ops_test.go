@@ -108,9 +108,9 @@ func TestStepsAreNobodyElses(t *testing.T) {
 			}
 			stages = append(stages, newStage(t, s))
 			var want, got []digest.Digest
-			for _, o := range stages[i].walk() {
-				if !slices.ContainsFunc(slices.Collect(maps.Keys(below[i])), func(in *Stage) bool { return in.near[o.digest] }) {
-					want = append(want, o.digest)
+			for _, at := range stages[i].walk() {
+				if !slices.ContainsFunc(slices.Collect(maps.Keys(below[i])), func(in *Stage) bool { return slices.Contains(in.near, at) }) {
+					want = append(want, ops.ops[at].digest)
 				}
 			}
 			for _, st := range stages[i].Steps {

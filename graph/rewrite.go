@@ -90,7 +90,6 @@ func (r *rewriter) set(was *Ops) (*Ops, error) {
 	n := &Ops{
 		ops: make([]op, 0, len(was.ops)), index: make(map[digest.Digest]int, len(was.ops)),
 		metadata: make(map[string]*pb.OpMetadata, len(was.ops)), end: was.end,
-		sorted: true, // what is read is rewritten first
 	}
 	if was.source != nil {
 		n.source = &pb.Source{Infos: was.source.Infos, Locations: make(map[string]*pb.Locations, len(was.source.Locations))}
@@ -124,7 +123,7 @@ func (r *rewriter) set(was *Ops) (*Ops, error) {
 		}
 	}
 	r.sets[was] = n
-	return n, nil
+	return n, n.link()
 }
 
 // graft puts the source that an operation is to read before it.

@@ -114,9 +114,11 @@ type Stage struct {
 	inputs    []*Stage // InputStages, made once
 	ops       []op     // those of Steps, decoded
 	headIndex int      // which result of the head
-	// near are the operations below the head that are not only reached through the
-	// head of an input: the stage's own, and those that it shares with what it reads.
-	near map[digest.Digest]bool
+	headAt    int      // the place of the head, -1 without one
+	// near are the places of the operations below the head that are not only reached
+	// through the head of an input, in ascending order: the stage's own, and those that it
+	// shares with what it reads.
+	near []int
 }
 
 // NewStage checks spec and derives the stage's identity, steps and sources from
@@ -146,7 +148,10 @@ func NewStage(spec Spec) (*Stage, error) {
 			return nil, fmt.Errorf("the definition of stage %q has %d results", spec.Name, len(results))
 		}
 	}
-	if _, ok := s.Ops.index[s.Result.Digest]; !ok && s.Result.Digest != "" {
+	s.headAt = -1
+	if n, ok := s.Ops.index[s.Result.Digest]; ok {
+		s.headAt = n
+	} else if s.Result.Digest != "" {
 		return nil, fmt.Errorf("stage %q is the result of %s, which is not among its operations", spec.Name, s.Result.Digest)
 	}
 	s.Head, s.headIndex = s.Result.Digest, s.Result.Index
@@ -185,10 +190,21 @@ func (s *Stage) own() {
 	list := s.walk()
 	readers := s.readerPos(list)
 	theirs := s.ofInputs(list)
-	for _, o := range list {
-		if theirs[o.digest] {
+	mine := 0
+	for _, t := range theirs {
+		if !t {
+			mine++
+		}
+	}
+	if mine == 0 {
+		return
+	}
+	s.Steps, s.ops = make([]Step, 0, mine), make([]op, 0, mine)
+	for i, n := range list {
+		if theirs[i] {
 			continue
 		}
+		o := s.Ops.ops[n]
 		st := Step{
 			Digest: o.digest,
 			Name:   s.Ops.stepName(o),
@@ -197,7 +213,7 @@ func (s *Stage) own() {
 		st.Needs = needs(o.GetExec())
 		if src := o.GetSource(); src != nil {
 			if st.Pos.IsZero() {
-				st.Pos = readers[o.digest]
+				st.Pos = readers[n]
 			}
 			st.Source = newSource(src)
 			s.Sources = append(s.Sources, *st.Source)
@@ -207,50 +223,58 @@ func (s *Stage) own() {
 	}
 }
 
-// walk fills near and lists it, inputs first. It stops at the heads of inputs, so that
-// its cost is that of the stage and not of what lies below it.
-func (s *Stage) walk() []op {
-	s.near = map[digest.Digest]bool{}
-	if s.Head == "" {
+// walk fills near and lists it but for the head of an input that is the stage's own. It
+// stops at the heads of inputs, so that its cost is that of the stage and not of what lies
+// below it.
+func (s *Stage) walk() []int {
+	if s.headAt < 0 {
 		return nil
 	}
-	heads := make(map[digest.Digest]bool, len(s.inputs))
+	heads := placeSet{}
 	for _, in := range s.inputs {
-		heads[in.Head] = true
+		if n := s.Ops.placeOfHead(in); n >= 0 {
+			heads.add(n)
+		}
 	}
-	if heads[s.Head] {
-		s.near[s.Head] = true
+	if heads.has(s.headAt) {
+		s.near = []int{s.headAt}
 		return nil
 	}
-	at := s.Ops.below(s.Head, func(d digest.Digest) bool { return heads[d] })
-	list := make([]op, len(at))
-	for i, n := range at {
-		list[i] = s.Ops.ops[n]
-		s.near[list[i].digest] = true
-	}
-	return list
+	s.near = s.Ops.below(s.headAt, heads.has)
+	return s.near
 }
 
-// ofInputs says which of the operations of list, those of near in order, are part of what
-// s reads. Stages whose head stands before all that are left to ask about are passed
-// over with all that they read, which makes the answer a short one: what is a stage's own
-// stands after most of what it reads.
-func (s *Stage) ofInputs(list []op) map[digest.Digest]bool {
-	theirs := map[digest.Digest]bool{}
+// placeOfHead is where the head of a stage stands, -1 where it does not.
+func (o *Ops) placeOfHead(s *Stage) int {
+	if s.Ops == o || s.headAt < 0 {
+		return s.headAt
+	}
+	if n, ok := o.index[s.Head]; ok {
+		return n
+	}
+	return -1
+}
+
+// ofInputs says which of list, the places near in order, are part of what s reads. Stages
+// whose head stands before all that are left to ask about are passed over with all that
+// they read, which makes the answer a short one: what is a stage's own stands after most
+// of what it reads.
+func (s *Stage) ofInputs(list []int) []bool {
+	theirs := make([]bool, len(list))
 	first := 0 // the first of list that is not known to be theirs
 	var seen map[*Stage]bool
 	todo := s.inputs
 	for len(todo) > 0 {
 		in := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
-		in.share(list, s.near, theirs)
-		for first < len(list) && theirs[list[first].digest] {
+		in.share(s.Ops, list, theirs)
+		for first < len(list) && theirs[first] {
 			first++
 		}
 		if first == len(list) {
 			break
 		}
-		if len(in.inputs) == 0 || seen[in] || s.Ops.before(in.Head, list[first].digest) {
+		if len(in.inputs) == 0 || seen[in] || s.Ops.before(in, list[first]) {
 			continue
 		}
 		if seen == nil {
@@ -263,45 +287,64 @@ func (s *Stage) ofInputs(list []op) map[digest.Digest]bool {
 	return theirs
 }
 
-// share adds the operations near s that are among those of list, the keys of set.
-func (s *Stage) share(list []op, set, shared map[digest.Digest]bool) {
+// before reports whether the head of a stage is certain to stand before the operation at
+// a place, so that nothing of the stage reads it.
+func (o *Ops) before(s *Stage, place int) bool {
+	n := o.placeOfHead(s)
+	return o.sorted && n >= 0 && n < place
+}
+
+// share marks those of list, places in o, that are among the operations near s.
+func (s *Stage) share(o *Ops, list []int, shared []bool) {
 	if len(list) < len(s.near) {
-		for _, o := range list {
-			if s.near[o.digest] {
-				shared[o.digest] = true
+		for i, n := range list {
+			if !shared[i] {
+				_, shared[i] = slices.BinarySearch(s.near, s.Ops.place(o, n))
 			}
 		}
 		return
 	}
-	for d := range s.near {
-		if set[d] {
-			shared[d] = true
+	for _, n := range s.near {
+		if i, ok := slices.BinarySearch(list, o.place(s.Ops, n)); ok {
+			shared[i] = true
 		}
 	}
+}
+
+// place is where the operation at a place in other stands, -1 where it does not.
+func (o *Ops) place(other *Ops, n int) int {
+	if o == other {
+		return n
+	}
+	if n, ok := o.index[other.ops[n].digest]; ok {
+		return n
+	}
+	return -1
 }
 
 // readerPos gives for operations without a place the place of the first one that
 // reads them: frontends give none to what an instruction fetches. A local directory
 // is no one instruction's.
-func (s *Stage) readerPos(list []op) map[digest.Digest]Pos {
-	places := map[digest.Digest]Pos{}
-	for _, o := range list {
+func (s *Stage) readerPos(list []int) map[int]Pos {
+	var places map[int]Pos
+	for _, n := range list {
+		o := s.Ops.ops[n]
 		src := o.GetSource()
-		if src == nil || strings.HasPrefix(src.Identifier, "local://") {
+		if src == nil || strings.HasPrefix(src.Identifier, "local://") || !s.Ops.stepPos(o.digest).IsZero() {
 			continue
 		}
-		if s.Ops.stepPos(o.digest).IsZero() {
-			places[o.digest] = Pos{}
+		if places == nil {
+			places = map[int]Pos{}
 		}
+		places[n] = Pos{}
 	}
-	if len(places) == 0 {
+	if places == nil {
 		return nil
 	}
-	for _, o := range list {
-		for _, in := range o.Inputs {
-			d := digest.Digest(in.Digest)
-			if p, wanted := places[d]; wanted && p.IsZero() {
-				places[d] = s.Ops.stepPos(o.digest)
+	for _, n := range list {
+		for _, in := range s.Ops.reads[n] {
+			if p, wanted := places[in]; wanted && p.IsZero() {
+				places[in] = s.Ops.stepPos(s.Ops.ops[n].digest)
 			}
 		}
 	}
