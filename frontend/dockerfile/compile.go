@@ -36,7 +36,8 @@ type compiled struct {
 // compileTarget lowers the target for a platform and every stage below it. A nil
 // platform is the default one, which the base image may still change.
 func (b *build) compileTarget(ctx context.Context, platform *ocispecs.Platform, warn bool) (*compiled, error) {
-	c, target, err := b.compiler(ctx, platform)
+	c, target, err := b.compiler(ctx, platform, warn)
+	defer c.ahead.drop()
 	if err != nil {
 		return nil, err
 	}
@@ -45,13 +46,16 @@ func (b *build) compileTarget(ctx context.Context, platform *ocispecs.Platform, 
 			return out, err
 		}
 	}
+	c.ahead.drop() // two lowerings at once would share what they are told about lint rules
 	return c.compileTwice(ctx, target, warn)
 }
 
 // compiler finds the target, and the nested builds that it needs. There is no target
-// where the file does not parse, which is left to the lowering to complain about.
-func (b *build) compiler(ctx context.Context, platform *ocispecs.Platform) (*compiler, *decl, error) {
+// where the file does not parse, which is left to the lowering to complain about. What
+// the compiler has ahead must be dropped in the end, with an error, too.
+func (b *build) compiler(ctx context.Context, platform *ocispecs.Platform, warn bool) (*compiler, *decl, error) {
 	c := &compiler{build: b, client: b.client, ui: b.ui, opts: b.opts, platform: platform, platforms: map[*decl]ocispecs.Platform{}}
+	c.ahead = c.lowerAhead(ctx, warn)
 	opt := c.convertOpt(ctx)
 	f, err := parseFile(b.text, opt.BuildArgs, predefinedArgs(opt))
 	if err != nil {
@@ -97,7 +101,7 @@ func (b *build) marshal(ctx context.Context, st llb.State) (*pb.Definition, erro
 	out := def.ToPB()
 	if b.converted != nil {
 		out.Source = out.Source.CloneVT() // states share their positions
-		b.relocateAll(out)
+		b.relocateAll(out.Source)
 	}
 	return out, nil
 }
@@ -112,6 +116,8 @@ type compiler struct {
 	opts     map[string]string
 	file     *file
 	platform *ocispecs.Platform
+	// ahead is a lowering that has begun; nil for none.
+	ahead *lowering
 	// whole is the target as lowered first, with its sources' own names.
 	whole  *dockerfile2llb.Result
 	nested map[nestedKey]*graph.Stage
@@ -192,23 +198,6 @@ func (c *compiler) targetPlatform() ocispecs.Platform {
 		return *c.platform
 	}
 	return c.ui.BuildPlatforms[0]
-}
-
-// marshalStage serialises a state of a lowering with one more line as if it were a
-// target of one without.
-func (c *compiler) marshalStage(ctx context.Context, st llb.State) (*pb.Definition, error) {
-	def, err := st.Marshal(ctx,
-		llb.Platform(c.targetPlatform()),
-		llb.WithCaps(c.ui.BuildOpts().LLBCaps),
-		llb.LocalUniqueID(c.ui.BuildOpts().SessionID))
-	if err != nil {
-		return nil, fmt.Errorf("marshalling llb: %w", err)
-	}
-	out := def.ToPB()
-	out.Source = out.Source.CloneVT() // states share their positions
-	c.unshiftAll(out)
-	c.relocateAll(out)
-	return out, nil
 }
 
 // reachable lists the stages below target that can be stages of their own, each

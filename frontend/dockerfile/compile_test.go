@@ -59,6 +59,10 @@ var compileCases = map[string]struct {
 		text: "FROM busybox AS unused\nRUN false\nFROM nosuch AS broken\nFROM busybox\nRUN true\n",
 		want: []string{"stage-2()"},
 	},
+	"byte order mark above arguments": {
+		text: "\ufeff# escape=\\\nARG A=1\nFROM busybox\nRUN echo a\nFROM busybox\nCOPY --from=0 /etc /x\n",
+		want: []string{"stage-0()", "stage-1(stage-0:copy)"},
+	},
 	"target": {
 		text: "FROM busybox AS a\nRUN echo a\nFROM a AS b\nRUN echo b\nFROM b\nRUN false\n",
 		opts: map[string]string{"target": "B"},

@@ -54,9 +54,8 @@ type name struct {
 // it names is then lowered as part of its reader.
 type file struct {
 	decls []*decl
-	// scanned is the Dockerfile with one more line, which declares [scanStageArg], and
-	// named is that with a name on every stage.
-	scanned, named []byte
+	// scanned is the Dockerfile with one more line, which declares [scanStageArg].
+	scanned []byte
 	// shift is the number of that line.
 	shift int
 	// plain: scanned means what the Dockerfile means, and every stage without a name can
@@ -160,25 +159,30 @@ func expand(lex *shell.Lex, word string, env shell.EnvGetter) string {
 	return res.Result
 }
 
-// scanStages makes the scanned and the named text; metaArgs are the arguments before
-// the first FROM.
+// scanStages makes the scanned text; metaArgs are the arguments before the first FROM.
 func (f *file) scanStages(text []byte, ast *parser.Result, metaArgs []instructions.ArgCommand, byName map[string]*decl) {
 	if len(f.decls) == 0 {
-		f.scanned, f.named = text, text // what is wrong with it is for the lowering to say
+		f.scanned = text // what is wrong with it is for the lowering to say
 		return
 	}
 	f.plain = !bytes.HasPrefix(text, []byte("#!")) && !namesScanArg(ast)
-	text, marked := bytes.CutPrefix(text, byteOrderMark)
 	f.shift = lastLine(text, metaArgs) + 1
-	lines := bytes.Split(text, []byte("\n"))
-	scan := []byte("ARG " + scanStageArg + "=true")
-	if marked {
-		scan = slices.Concat(byteOrderMark, scan)
+	f.scanned = withScanLine(text, f.shift)
+	f.nameStages(byName)
+}
+
+// withScanLine adds the line that declares [scanStageArg] as the n-th.
+func withScanLine(text []byte, n int) []byte {
+	text, marked := bytes.CutPrefix(text, byteOrderMark)
+	above := 0
+	for range n - 1 {
+		above += bytes.IndexByte(text[above:], '\n') + 1
 	}
-	lines = slices.Insert(lines, f.shift-1, scan)
-	f.scanned = bytes.Join(lines, []byte("\n"))
-	f.nameStages(lines, byName)
-	f.named = bytes.Join(lines, []byte("\n"))
+	var mark []byte
+	if marked {
+		mark = byteOrderMark
+	}
+	return slices.Concat(mark, text[:above], []byte("ARG "+scanStageArg+"=true\n"), text[above:])
 }
 
 var byteOrderMark = []byte("\ufeff")
@@ -186,6 +190,7 @@ var byteOrderMark = []byte("\ufeff")
 // lastLine is the last line of what must stay at the top: directives and arguments.
 // Comments above the first FROM stay with it.
 func lastLine(text []byte, metaArgs []instructions.ArgCommand) int {
+	text = bytes.TrimPrefix(text, byteOrderMark)
 	if len(metaArgs) > 0 {
 		loc := metaArgs[len(metaArgs)-1].Location()
 		return loc[len(loc)-1].End.Line
@@ -213,10 +218,9 @@ func namesScanArg(ast *parser.Result) bool {
 	})
 }
 
-// nameStages gives every stage of a text with the scan line a name. That of an unnamed
-// one is the name that dockerfile2llb shows for it anyway, unless the file uses it for
-// another.
-func (f *file) nameStages(lines [][]byte, byName map[string]*decl) {
+// nameStages gives every stage a name. That of an unnamed one is the name that
+// dockerfile2llb shows for it anyway, unless the file uses it for another.
+func (f *file) nameStages(byName map[string]*decl) {
 	for _, d := range f.decls {
 		if d.named {
 			continue
@@ -225,6 +229,16 @@ func (f *file) nameStages(lines [][]byte, byName map[string]*decl) {
 		for byName[d.name] != nil {
 			d.name += "-unnamed"
 			f.plain = false
+		}
+	}
+}
+
+// named is the scanned text with a name on every stage.
+func (f *file) named() []byte {
+	lines := bytes.Split(f.scanned, []byte("\n"))
+	for _, d := range f.decls {
+		if d.named {
+			continue
 		}
 		from := "FROM "
 		if d.stage.Platform != "" {
@@ -238,15 +252,18 @@ func (f *file) nameStages(lines [][]byte, byName map[string]*decl) {
 			}
 		}
 	}
+	return bytes.Join(lines, []byte("\n"))
 }
 
 // unshift turns a range of the named text into one of the text itself.
-func (f *file) unshift(r *pb.Range) {
+func (f *file) unshift(r *pb.Range) *pb.Range {
+	r = r.CloneVT()
 	for _, p := range []*pb.Position{r.Start, r.End} {
 		if p != nil && int(p.Line) > f.shift {
 			p.Line--
 		}
 	}
+	return r
 }
 
 // unshifted turns ranges of the scanned or named text into ranges of the text itself.

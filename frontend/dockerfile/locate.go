@@ -87,18 +87,17 @@ func (b *build) filename(line int) string {
 	return b.src.Filename
 }
 
-// relocateAll does so for every operation of a definition that the build file itself
-// asks for.
-func (b *build) relocateAll(def *pb.Definition) {
-	if b.converted == nil || def.Source == nil {
+// relocateAll does so for every operation that the build file itself asks for.
+func (b *build) relocateAll(src *pb.Source) {
+	if b.converted == nil || src == nil {
 		return
 	}
-	own := len(def.Source.Infos)
+	own := len(src.Infos)
 	files := map[string]int32{}
-	for _, locs := range def.Source.Locations {
+	for _, locs := range src.Locations {
 		for _, l := range locs.Locations {
-			if i := int(l.SourceIndex); i < own && b.isOwn(def.Source.Infos[i]) && len(l.Ranges) > 0 && l.Ranges[0].Start != nil {
-				b.nameFile(def.Source, l, files)
+			if i := int(l.SourceIndex); i < own && b.isOwn(src.Infos[i]) && len(l.Ranges) > 0 && l.Ranges[0].Start != nil {
+				b.nameFile(src, l, files)
 				for _, r := range l.Ranges {
 					b.relocate(r)
 				}
@@ -129,23 +128,22 @@ func (b *build) nameFile(src *pb.Source, l *pb.Location, files map[string]int32)
 }
 
 // unshiftAll moves every position in the build file back by the line that the lowered
-// text has more.
-func (c *compiler) unshiftAll(def *pb.Definition) {
-	if def.Source == nil {
-		return
-	}
-	own := make([]bool, len(def.Source.Infos))
-	for i, info := range def.Source.Infos {
+// text has more. Ranges become copies: vertices keep theirs.
+func (c *compiler) unshiftAll(src *pb.Source) {
+	own := make([]bool, len(src.Infos))
+	for i, info := range src.Infos {
 		own[i] = c.isOwn(info)
 	}
-	for _, locs := range def.Source.Locations {
+	for _, locs := range src.Locations {
 		for _, l := range locs.Locations {
 			if i := int(l.SourceIndex); i >= len(own) || !own[i] {
 				continue
 			}
-			for _, r := range l.Ranges {
-				c.file.unshift(r)
+			ranges := make([]*pb.Range, len(l.Ranges))
+			for i, r := range l.Ranges {
+				ranges[i] = c.file.unshift(r)
 			}
+			l.Ranges = ranges
 		}
 	}
 }

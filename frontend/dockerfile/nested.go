@@ -124,6 +124,8 @@ func (c *compiler) showNested(ctx context.Context) error {
 		if s == nil {
 			continue
 		}
+		c.ahead.drop() // it does not know of the inputs
+		c.ahead = nil
 		if nc.inputs == nil {
 			nc.inputs = map[string]llb.State{}
 		}

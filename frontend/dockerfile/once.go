@@ -1,6 +1,7 @@
 package dockerfile
 
 import (
+	"bytes"
 	"context"
 	"slices"
 	"strings"
@@ -17,9 +18,12 @@ import (
 // it. It cannot where the argument that it takes would be seen: by the file, which may
 // use it, or by the user, who asked for an SBOM or gave it; nor where the context is to
 // be another than the lowering asks for.
-func (c *compiler) onceWillDo() bool {
+func (c *compiler) onceWillDo() bool { return c.onceMayDo() && c.file.plain }
+
+// onceMayDo is the part of it that does not depend on the file.
+func (c *compiler) onceMayDo() bool {
 	_, given := c.ui.BuildArgs[scanStageArg]
-	return c.file.plain && !given && c.ui.SBOM == nil && c.Subdir == ""
+	return !given && c.ui.SBOM == nil && c.Subdir == ""
 }
 
 // compileOnce lowers the target and every stage below it at once: BuildKit hands out the
@@ -32,21 +36,18 @@ func (c *compiler) onceWillDo() bool {
 // It returns nil where that is not certain to be what the Dockerfile itself gives; so
 // it is for every mistake, which is then told in the words for the file as it is.
 func (c *compiler) compileOnce(ctx context.Context, target *decl, warn bool) (*compiled, error) {
-	opt := c.convertOpt(ctx)
-	tell := opt.Warn
-	var warnings []warning
-	opt.Warn = nil
-	if warn {
-		opt.Warn = func(rule, description, url, msg string, location []parser.Range) {
-			warnings = append(warnings, warning{rule, description, url, msg, c.file.unshifted(location)})
-		}
+	l := c.ahead
+	if l == nil || !bytes.Equal(l.text, c.file.scanned) {
+		l.drop()
+		l = c.lower(ctx, c.file.scanned, warn)
 	}
-	res, err := dockerfile2llb.Dockerfile2LLB(ctx, c.file.scanned, opt)
+	opt := c.convertOpt(ctx)
+	res, warnings, err := l.finish(opt.MetaResolver)
 	if err != nil || slices.ContainsFunc(warnings, warning.showsScanArg) || showsScanArg(res) {
 		return nil, nil
 	}
 	for _, w := range warnings {
-		tell(w.rule, w.description, w.url, w.msg, w.location)
+		opt.Warn(w.rule, w.description, w.url, w.msg, c.file.unshifted(w.location))
 	}
 	c.whole = res
 	order, ops, results, err := c.marshalStages(ctx, res, c.reachable(target), c.rename(nil))

@@ -57,7 +57,8 @@ func compileBy(t *testing.T, dir string, opts map[string]string, o Options, way 
 	if err != nil {
 		return nil, nil
 	}
-	c, target, err := b.compiler(ctx, nil)
+	c, target, err := b.compiler(ctx, nil, true)
+	defer c.ahead.drop()
 	if err != nil || target == nil || !c.onceWillDo() {
 		return nil, nil
 	}
@@ -215,7 +216,8 @@ func TestOneLoweringIsNotSeen(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			comp, target, err := b.compiler(ctx, nil)
+			comp, target, err := b.compiler(ctx, nil, true)
+			defer comp.ahead.drop()
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -61,7 +61,7 @@ func (c *compiler) below(ctx context.Context, target *decl, whole *pb.Definition
 	opt.Client, opt.Target, opt.Warn = sc.ui, target.name, nil
 	opt.BuildArgs = c.stageArgs(opt.BuildArgs)
 	opt.BuildArgs[scanStageArg] = "true"
-	res, err := dockerfile2llb.Dockerfile2LLB(ctx, c.file.named, opt)
+	res, err := dockerfile2llb.Dockerfile2LLB(ctx, c.file.named(), opt)
 	if err != nil {
 		return top, nil, fmt.Errorf("lowering the stages of %s: %w", c.src.Filename, err)
 	}
