@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/moby/buildkit/identity"
 
 	"github.com/zlayer-dev/zlayer/engine"
 	"github.com/zlayer-dev/zlayer/engine/daemon"
@@ -72,12 +73,12 @@ func hasImage(t *testing.T, r *lab.Registry, ref string) bool {
 // matrix is a pipeline in which something fails: bottom <- middle <- top, and other.
 func matrix(t *testing.T, registry string, bad map[string]string) string {
 	t.Helper()
-	fs := files{}
+	fs, id := files{}, identity.NewID()
 	from := map[string]string{"bottom": "busybox", "middle": registry + "/bottom", "top": registry + "/middle", "other": "busybox", "late": "busybox"}
 	var p strings.Builder
 	fmt.Fprintf(&p, "defaults: {tags: [\"%s/${IMAGE_NAME}\"], push: true}\nimages:\n", registry)
 	for _, name := range []string{"bottom", "middle", "top", "other", "late"} {
-		step := "RUN echo " + registry + name // no other test has it
+		step := "RUN echo " + registry + name + id // nobody else has it
 		if bad[name] != "" {
 			step = bad[name]
 		}

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/moby/buildkit/identity"
+
 	"github.com/zlayer-dev/zlayer/engine"
 	"github.com/zlayer-dev/zlayer/integration/lab/labtest"
 	"github.com/zlayer-dev/zlayer/solver"
@@ -38,7 +40,7 @@ func TestEngineRetriesSteps(t *testing.T) {
 		"stage by stage": {Jobs: 2},
 		"fail fast":      {FailFast: true},
 	} {
-		id := strings.ReplaceAll(t.Name()+what, " ", "-")
+		id := identity.NewID()
 		text := strings.ReplaceAll("FROM busybox AS a\n"+flaky+"RUN echo done > /out\nFROM busybox\nCOPY --from=a /out /out\n", "ID", id)
 		var rec recorder
 		req.Context, req.Retries, req.Events, req.Outputs = files{"Dockerfile": text}.dir(t), 3, rec.sink, cacheOnly
@@ -111,6 +113,7 @@ func TestEngineRetriesPushes(t *testing.T) {
 		req := engine.BatchRequest{PushAfterAll: afterAll, Events: rec.sink, Builds: []engine.BatchBuild{{NamedRequest: engine.NamedRequest{
 			Name: "one", Request: engine.Request{
 				Context: files{"Dockerfile": oneFile(t)}.dir(t), Tags: []string{addr + "/retry/" + what}, Push: true, Retries: 5,
+				Labels: map[string]string{"test": identity.NewID()},
 			},
 		}}}}
 		res, err := e.BuildAll(t.Context(), req)

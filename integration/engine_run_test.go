@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/moby/buildkit/identity"
+
 	"github.com/zlayer-dev/zlayer/engine"
 )
 
@@ -14,7 +16,7 @@ func TestEngineEntitlements(t *testing.T) {
 	output := func(step string, allow ...string) string {
 		t.Helper()
 		var rec recorder
-		dir := files{"Dockerfile": "FROM busybox\n" + step + "\n"}.dir(t)
+		dir := files{"Dockerfile": "FROM busybox\nENV TEST=" + identity.NewID() + "\n" + step + "\n"}.dir(t)
 		build(t, e, engine.Request{Context: dir, Allow: allow, Outputs: cacheOnly, Events: rec.sink})
 		return rec.output()
 	}
@@ -66,7 +68,7 @@ func TestEngineRunOptions(t *testing.T) {
 		{step: "ARG A\nRUN echo got $A", req: engine.Request{BuildArgs: map[string]string{"A": "a=b c"}}, shows: "got a=b c"},
 		{step: "RUN echo proxy $http_proxy", req: engine.Request{BuildArgs: map[string]string{"http_proxy": "http://proxy.example:1"}}, shows: "proxy http://proxy.example:1"},
 	} {
-		dir := files{"Dockerfile": "FROM busybox\n" + c.step + "\n"}.dir(t)
+		dir := files{"Dockerfile": "FROM busybox\nENV TEST=" + identity.NewID() + "\n" + c.step + "\n"}.dir(t)
 		var rec recorder
 		req := c.req
 		req.Context, req.Outputs, req.Events = dir, cacheOnly, rec.sink

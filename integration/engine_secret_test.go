@@ -18,6 +18,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/moby/buildkit/identity"
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
 
@@ -119,7 +120,7 @@ func TestEngineSSH(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := files{"Dockerfile": `FROM busybox
+	dir := files{"Dockerfile": "FROM busybox\nENV TEST=" + identity.NewID() + `
 COPY inside /
 RUN --mount=type=ssh /inside ssh
 RUN --mount=type=ssh,id=key,target=/agent,mode=0666,uid=33 stat -c %a:%u /agent && SSH_AUTH_SOCK=/agent /inside ssh
