@@ -54,10 +54,12 @@ func (c *compiler) lower(ctx context.Context, text []byte, warn bool) *lowering 
 	return l
 }
 
-// finish has the lowering go on to its end.
+// finish has the lowering go on to its end. The result is the caller's alone.
 func (l *lowering) finish(r llb.ImageMetaResolver) (*dockerfile2llb.Result, []warning, error) {
 	l.decide(r)
-	return l.res, l.warnings, l.err
+	res := l.res
+	l.res = nil
+	return res, l.warnings, l.err
 }
 
 // drop ends a lowering that is not wanted; it has no effect on one that has ended, nor on

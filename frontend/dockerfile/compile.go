@@ -54,7 +54,7 @@ func (b *build) compileTarget(ctx context.Context, platform *ocispecs.Platform, 
 // where the file does not parse, which is left to the lowering to complain about. What
 // the compiler has ahead must be dropped in the end, with an error, too.
 func (b *build) compiler(ctx context.Context, platform *ocispecs.Platform, warn bool) (*compiler, *decl, error) {
-	c := &compiler{build: b, client: b.client, ui: b.ui, opts: b.opts, platform: platform, platforms: map[*decl]ocispecs.Platform{}}
+	c := &compiler{build: b, client: b.client, ui: b.ui, opts: b.opts, platform: platform, platforms: map[*decl]ocispecs.Platform{}, keys: map[asWritten]nestedKey{}}
 	c.ahead = c.lowerAhead(ctx, warn)
 	opt := c.convertOpt(ctx)
 	f, err := parseFile(b.text, opt.BuildArgs, predefinedArgs(opt))
@@ -121,6 +121,7 @@ type compiler struct {
 	// whole is the target as lowered first, with its sources' own names.
 	whole  *dockerfile2llb.Result
 	nested map[nestedKey]*graph.Stage
+	keys   map[asWritten]nestedKey // those made so far
 	// platforms are those of stages, once they are known.
 	platforms map[*decl]ocispecs.Platform
 }

@@ -92,11 +92,14 @@ func (b *build) relocateAll(src *pb.Source) {
 	if b.converted == nil || src == nil {
 		return
 	}
-	own := len(src.Infos)
+	own := make([]bool, len(src.Infos))
+	for i, info := range src.Infos {
+		own[i] = b.isOwn(info.Filename, info.Language, info.Data)
+	}
 	files := map[string]int32{}
 	for _, locs := range src.Locations {
 		for _, l := range locs.Locations {
-			if i := int(l.SourceIndex); i < own && b.isOwn(src.Infos[i]) && len(l.Ranges) > 0 && l.Ranges[0].Start != nil {
+			if i := int(l.SourceIndex); i < len(own) && own[i] && len(l.Ranges) > 0 && l.Ranges[0].Start != nil {
 				b.nameFile(src, l, files)
 				for _, r := range l.Ranges {
 					b.relocate(r)
@@ -107,8 +110,8 @@ func (b *build) relocateAll(src *pb.Source) {
 }
 
 // isOwn reports whether a file is the build file rather than one of a nested build.
-func (b *build) isOwn(info *pb.SourceInfo) bool {
-	return info.Filename == b.src.Filename && info.Language == b.src.Language && bytes.Equal(info.Data, b.src.Data)
+func (b *build) isOwn(filename, language string, data []byte) bool {
+	return filename == b.src.Filename && language == b.src.Language && bytes.Equal(data, b.src.Data)
 }
 
 // nameFile gives a location the file that it is in; files are those added so far.
@@ -125,27 +128,6 @@ func (b *build) nameFile(src *pb.Source, l *pb.Location, files map[string]int32)
 		src.Infos, files[name] = append(src.Infos, info), i
 	}
 	l.SourceIndex = i
-}
-
-// unshiftAll moves every position in the build file back by the line that the lowered
-// text has more. Ranges become copies: vertices keep theirs.
-func (c *compiler) unshiftAll(src *pb.Source) {
-	own := make([]bool, len(src.Infos))
-	for i, info := range src.Infos {
-		own[i] = c.isOwn(info)
-	}
-	for _, locs := range src.Locations {
-		for _, l := range locs.Locations {
-			if i := int(l.SourceIndex); i >= len(own) || !own[i] {
-				continue
-			}
-			ranges := make([]*pb.Range, len(l.Ranges))
-			for i, r := range l.Ranges {
-				ranges[i] = c.file.unshift(r)
-			}
-			l.Ranges = ranges
-		}
-	}
 }
 
 // pos is where an instruction of the Dockerfile stands.

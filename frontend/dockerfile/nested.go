@@ -14,6 +14,7 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 	gwclient "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/solver/errdefs"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/zlayer-dev/zlayer/graph"
 )
@@ -23,8 +24,24 @@ type nestedKey struct {
 	name, platform string
 }
 
-// nestedKey normalises a name as dockerui does when it looks for a named context.
+// asWritten is a name as a build file has it; the platform is nil without one.
+type asWritten struct {
+	name     string
+	platform *ocispecs.Platform
+}
+
+// nestedKey normalises a name as dockerui does when it looks for a named context. Most
+// stages have names in common, and to parse one takes long.
 func (c *compiler) nestedKey(n name) nestedKey {
+	k, ok := c.keys[asWritten{n.name, n.platform}]
+	if !ok {
+		k = c.newNestedKey(n)
+		c.keys[asWritten{n.name, n.platform}] = k
+	}
+	return k
+}
+
+func (c *compiler) newNestedKey(n name) nestedKey {
 	k := nestedKey{name: n.name}
 	if named, err := reference.ParseNormalizedNamed(n.name); err == nil {
 		k.name = strings.TrimSuffix(reference.FamiliarString(named), ":latest")

@@ -42,6 +42,7 @@ func (c *compiler) compileOnce(ctx context.Context, target *decl, warn bool) (*c
 		l = c.lower(ctx, c.file.scanned, warn)
 	}
 	opt := c.convertOpt(ctx)
+	order := c.reachable(target)
 	res, warnings, err := l.finish(opt.MetaResolver)
 	if err != nil || slices.ContainsFunc(warnings, warning.showsScanArg) || showsScanArg(res) {
 		return nil, nil
@@ -49,11 +50,14 @@ func (c *compiler) compileOnce(ctx context.Context, target *decl, warn bool) (*c
 	for _, w := range warnings {
 		opt.Warn(w.rule, w.description, w.url, w.msg, c.file.unshifted(w.location))
 	}
-	c.whole = res
-	order, ops, results, err := c.marshalStages(ctx, res, c.reachable(target), c.rename(nil))
+	order, ops, results, err := c.marshalStages(ctx, res, order, c.rename(nil))
 	if err != nil {
 		return nil, err
 	}
+	// The image is a part of what the lowering was about, and the state leads to the rest of
+	// it; with thousands of stages that is most of the memory.
+	image := *res.Image
+	c.whole = &dockerfile2llb.Result{Image: &image, BaseImage: res.BaseImage, Epoch: res.Epoch, IsIgnoreCache: res.IsIgnoreCache}
 	top := yield{ops, results[0]}
 	stages, err := c.stages(order, ops, results[1:], top, res.Epoch)
 	if err != nil {

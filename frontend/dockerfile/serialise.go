@@ -52,79 +52,71 @@ func (c *compiler) marshalStages(ctx context.Context, res *dockerfile2llb.Result
 	return order, ops, results, nil
 }
 
-// serialiser serialises the results of many stages at once: each operation that they
-// share is serialised once, inputs first, in the order and to the bytes that
-// [llb.State.Marshal] would give for an operation that reads them all. It does so without
-// recursion, since chains of stages are deep, and hands on operations while it works, so
-// that they are decoded beside.
-type serialiser struct {
-	constraints *llb.Constraints
-	ops         chan []serialised
-	batch       []serialised
-
-	seen     map[llb.Vertex]bool
-	metadata map[string]*pb.OpMetadata
-	merged   map[string]bool // that of these is of several vertices
-	// places are those in build files, by operation, with an entry for each; maps are the
-	// build files in the order in which they are met.
-	places map[digest.Digest][]*llb.SourceLocation
-	maps   []*llb.SourceMap
-}
-
-// serialised is an operation as BuildKit is given it.
-type serialised struct {
-	digest digest.Digest
-	bytes  []byte
-}
-
-// serialise gives the operations of outputs, and results that are the outputs, in order.
-// There has to be an output.
+// serialise gives the operations of outputs and of all below them, and results that are
+// the outputs, in order. There has to be an output. Each operation is serialised once,
+// inputs first, in the order and to the bytes that [llb.State.Marshal] would give for one
+// that reads all outputs; but without recursion, since chains of stages are deep, and what
+// is done with operations is done beside, since it takes a good part of the time.
 func (c *compiler) serialise(ctx context.Context, outputs []llb.Output, change graph.ChangeOp) (*graph.Ops, []graph.Result, error) {
 	opts := []llb.ConstraintsOpt{
 		llb.Platform(c.targetPlatform()),
 		llb.WithCaps(c.ui.BuildOpts().LLBCaps),
 		llb.LocalUniqueID(c.ui.BuildOpts().SessionID),
 	}
-	s := &serialiser{
-		constraints: llb.NewConstraints(opts...),
-		ops:         make(chan []serialised, 8),
-		seen:        map[llb.Vertex]bool{},
-		metadata:    map[string]*pb.OpMetadata{},
-		merged:      map[string]bool{},
-		places:      map[digest.Digest][]*llb.SourceLocation{},
+	s := &serialiser{constraints: llb.NewConstraints(opts...), seen: map[llb.Vertex]bool{}, out: make(chan []serialised, 8)}
+	k := &collector{
+		compiler: c,
+		ops:      graph.NewOpsBuilder(change, 3*len(outputs)),
+		metadata: map[string]*pb.OpMetadata{},
+		merged:   map[string]bool{},
+		places:   map[string]*pb.Locations{},
 	}
-	builder := graph.NewOpsBuilder(change, 3*len(outputs))
-	decoded := make(chan error, 1)
+	collected := make(chan error, 1)
 	go func() {
 		var err error
-		for batch := range s.ops { // to the end, or the walk would wait
+		for batch := range s.out { // to the end, or the walk would wait
 			for i := 0; i < len(batch) && err == nil; i++ {
-				err = builder.Add(batch[i].digest, batch[i].bytes)
+				err = k.add(batch[i])
 			}
 		}
-		decoded <- err
+		collected <- err
 	}()
 	inputs, err := s.walk(ctx, outputs)
-	close(s.ops)
-	decodeErr := <-decoded
+	close(s.out)
+	collectErr := <-collected
 	if err != nil {
 		return nil, nil, fmt.Errorf("marshalling llb: %w", err)
 	}
-	if decodeErr != nil {
-		return nil, nil, decodeErr
+	if collectErr != nil {
+		return nil, nil, collectErr
 	}
+	src, err := k.source(ctx, opts)
+	if err != nil {
+		return nil, nil, fmt.Errorf("marshalling llb: %w", err)
+	}
+	c.relocateAll(src)
 	end, err := proto.MarshalOptions{Deterministic: true}.Marshal(&pb.Op{Inputs: inputs})
 	if err != nil {
 		return nil, nil, err
 	}
-	src, err := s.source(ctx, opts)
-	if err != nil {
-		return nil, nil, fmt.Errorf("marshalling llb: %w", err)
-	}
-	s.metadata[string(digest.FromBytes(end))] = s.end()
-	c.unshiftAll(src)
-	c.relocateAll(src)
-	return builder.Finish(end, s.metadata, src)
+	k.metadata[string(digest.FromBytes(end))] = k.end()
+	return k.ops.Finish(end, k.metadata, src)
+}
+
+// serialiser walks vertices.
+type serialiser struct {
+	constraints *llb.Constraints
+	seen        map[llb.Vertex]bool
+	batch       []serialised
+	out         chan []serialised
+}
+
+// serialised is what is known of a vertex.
+type serialised struct {
+	digest   digest.Digest
+	bytes    []byte
+	metadata *pb.OpMetadata
+	places   []*llb.SourceLocation
 }
 
 // visit is a vertex on the way from an output down, with how many of its inputs are done.
@@ -164,52 +156,88 @@ func (s *serialiser) walk(ctx context.Context, outputs []llb.Output) ([]*pb.Inpu
 			return nil, err
 		}
 	}
-	s.flush()
+	s.out <- s.batch
 	return inputs, nil
 }
 
 // add serialises a vertex whose inputs are serialised.
 func (s *serialiser) add(ctx context.Context, v llb.Vertex) error {
-	d, dt, md, places, err := v.Marshal(ctx, s.constraints)
-	if err != nil {
+	var o serialised
+	var err error
+	if o.digest, o.bytes, o.metadata, o.places, err = v.Marshal(ctx, s.constraints); err != nil {
 		return err
 	}
-	for _, p := range places {
-		if !slices.Contains(s.maps, p.SourceMap) {
-			s.maps = append(s.maps, p.SourceMap)
-		}
-	}
-	have, twice := s.places[d]
-	s.places[d] = append(have, places...)
-	s.describe(string(d), md)
-	if twice {
-		return nil
-	}
-	if s.batch = append(s.batch, serialised{d, dt}); len(s.batch) == 256 {
-		s.flush()
+	if s.batch = append(s.batch, o); len(s.batch) == 256 {
+		s.out <- s.batch
+		s.batch = nil
 	}
 	return nil
 }
 
-func (s *serialiser) flush() {
-	s.ops <- s.batch
-	s.batch = nil
+// collector puts together what a definition holds. Equal operations of several vertices
+// are one.
+type collector struct {
+	compiler *compiler
+	ops      *graph.OpsBuilder
+	metadata map[string]*pb.OpMetadata
+	merged   map[string]bool // that of these is of several vertices
+	// places are those in build files, by operation, with an entry for each.
+	places map[string]*pb.Locations
+	// maps are the build files in the order in which they are met; own says which are the
+	// compiler's.
+	maps []*llb.SourceMap
+	own  []bool
+}
+
+func (k *collector) add(o serialised) error {
+	d := string(o.digest)
+	k.describe(d, o.metadata)
+	locs, twice := k.places[d]
+	if !twice {
+		locs = &pb.Locations{Locations: make([]*pb.Location, 0, len(o.places))}
+		k.places[d] = locs
+	}
+	for _, p := range o.places {
+		locs.Locations = append(locs.Locations, k.place(p))
+	}
+	if twice {
+		return nil
+	}
+	return k.ops.Add(o.digest, o.bytes)
+}
+
+// place is a place by the index of its file in maps, and in the text as it is.
+func (k *collector) place(p *llb.SourceLocation) *pb.Location {
+	n := slices.Index(k.maps, p.SourceMap)
+	if n < 0 {
+		n = len(k.maps)
+		k.maps = append(k.maps, p.SourceMap)
+		k.own = append(k.own, k.compiler.isOwn(p.SourceMap.Filename, p.SourceMap.Language, p.SourceMap.Data))
+	}
+	l := &pb.Location{SourceIndex: int32(n), Ranges: p.Ranges}
+	if k.own[n] {
+		l.Ranges = make([]*pb.Range, len(p.Ranges))
+		for i, r := range p.Ranges {
+			l.Ranges[i] = k.compiler.file.unshift(r)
+		}
+	}
+	return l
 }
 
 // describe files what is known about an operation, together with what is known about an
 // equal one.
-func (s *serialiser) describe(d string, md *pb.OpMetadata) {
-	have := s.metadata[d]
+func (k *collector) describe(d string, md *pb.OpMetadata) {
+	have := k.metadata[d]
 	switch {
 	case md == nil:
 	case have == nil:
-		s.metadata[d] = md
+		k.metadata[d] = md
 	default:
-		if !s.merged[d] { // have is the vertex's own, which stays as it is
-			s.merged[d] = true
+		if !k.merged[d] { // have is the vertex's own, which stays as it is
+			k.merged[d] = true
 			have = &pb.OpMetadata{}
-			mergeMetadata(have, s.metadata[d])
-			s.metadata[d] = have
+			mergeMetadata(have, k.metadata[d])
+			k.metadata[d] = have
 		}
 		mergeMetadata(have, md)
 	}
@@ -235,9 +263,9 @@ func mergeMetadata(have, md *pb.OpMetadata) {
 }
 
 // end is what is known about the entry that points at the results.
-func (s *serialiser) end() *pb.OpMetadata {
+func (k *collector) end() *pb.OpMetadata {
 	md := &pb.OpMetadata{Caps: map[string]bool{string(pb.CapConstraints): true, string(pb.CapPlatform): true}}
-	for _, m := range s.metadata {
+	for _, m := range k.metadata {
 		if m.IgnoreCache {
 			md.Caps[string(pb.CapMetaIgnoreCache)] = true
 		}
@@ -252,26 +280,29 @@ func (s *serialiser) end() *pb.OpMetadata {
 }
 
 // source gives the build files and the places of all operations in them.
-func (s *serialiser) source(ctx context.Context, opts []llb.ConstraintsOpt) (*pb.Source, error) {
+func (k *collector) source(ctx context.Context, opts []llb.ConstraintsOpt) (*pb.Source, error) {
 	// Which of the files are the same, and how they are to be found, is for BuildKit to say.
-	def, err := llb.NewState(&reader{files: s.maps}).Marshal(ctx, opts...)
+	def, err := llb.NewState(&reader{files: k.maps}).Marshal(ctx, opts...)
 	if err != nil {
 		return nil, err
 	}
 	src := def.Source
-	index := make(map[*llb.SourceMap]int32, len(s.maps))
+	index := make([]int32, len(k.maps))
+	same := true // most often there is one file
 	for _, locs := range src.Locations {
 		for i, l := range locs.Locations {
-			index[s.maps[i]] = l.SourceIndex
+			index[i] = l.SourceIndex
+			same = same && int(l.SourceIndex) == i
 		}
 	}
-	src.Locations = make(map[string]*pb.Locations, len(s.places))
-	for d, places := range s.places {
-		locs := &pb.Locations{Locations: make([]*pb.Location, len(places))}
-		for i, p := range places {
-			locs.Locations[i] = &pb.Location{SourceIndex: index[p.SourceMap], Ranges: p.Ranges}
+	src.Locations = k.places
+	if same {
+		return src, nil
+	}
+	for _, locs := range k.places {
+		for _, l := range locs.Locations {
+			l.SourceIndex = index[l.SourceIndex]
 		}
-		src.Locations[string(d)] = locs
 	}
 	return src, nil
 }
