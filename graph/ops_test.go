@@ -108,7 +108,7 @@ func TestStepsAreNobodyElses(t *testing.T) {
 			}
 			stages = append(stages, newStage(t, s))
 			var want, got []digest.Digest
-			for _, at := range stages[i].walk() {
+			for _, at := range stages[i].near {
 				if !slices.ContainsFunc(slices.Collect(maps.Keys(below[i])), func(in *Stage) bool { return slices.Contains(in.near, at) }) {
 					want = append(want, ops.ops[at].digest)
 				}

@@ -2,8 +2,10 @@ package graph
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/containerd/platforms"
@@ -115,6 +117,7 @@ type Stage struct {
 	ops       []op     // those of Steps, decoded
 	headIndex int      // which result of the head
 	headAt    int      // the place of the head, -1 without one
+	alias     bool     // the head is that of an input
 	// near are the places of the operations below the head that are not only reached
 	// through the head of an input, in ascending order: the stage's own, and those that it
 	// shares with what it reads.
@@ -124,6 +127,49 @@ type Stage struct {
 // NewStage checks spec and derives the stage's identity, steps and sources from
 // its definition. It fails on a definition that is not well-formed LLB.
 func NewStage(spec Spec) (*Stage, error) {
+	s, err := begin(spec)
+	if err != nil {
+		return nil, err
+	}
+	s.walk()
+	s.complete()
+	return s, nil
+}
+
+// NewStages makes n stages as [NewStage] does. spec gives what is said about the i-th, whose
+// inputs can be among those made before; nothing but their addresses is of use then, since
+// what takes time is done at the end, for many stages at once.
+func NewStages(n int, spec func(i int, made []*Stage) Spec) ([]*Stage, error) {
+	made := make([]*Stage, 0, n)
+	for i := range n {
+		s, err := begin(spec(i, made))
+		if err != nil {
+			return nil, err
+		}
+		made = append(made, s)
+	}
+	// What belongs to a stage depends on what is near those that it reads.
+	atOnce(made, (*Stage).walk)
+	atOnce(made, (*Stage).complete)
+	return made, nil
+}
+
+// atOnce calls f for each of some stages, on all processors if they are many.
+func atOnce(stages []*Stage, f func(*Stage)) {
+	size := max(64, (len(stages)-1)/runtime.GOMAXPROCS(0)+1)
+	var wg sync.WaitGroup
+	for part := range slices.Chunk(stages, size) {
+		wg.Go(func() {
+			for _, s := range part {
+				f(s)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// begin checks spec, and knows of the stage what others need to know of it.
+func begin(spec Spec) (*Stage, error) {
 	if spec.Platform.OS == "" || spec.Platform.Architecture == "" {
 		return nil, fmt.Errorf("stage %q has no platform", spec.Name)
 	}
@@ -155,9 +201,13 @@ func NewStage(spec Spec) (*Stage, error) {
 		return nil, fmt.Errorf("stage %q is the result of %s, which is not among its operations", spec.Name, s.Result.Digest)
 	}
 	s.Head, s.headIndex = s.Result.Digest, s.Result.Index
+	return s, nil
+}
+
+// complete finds out the rest, when it is known what is near the stage and its inputs.
+func (s *Stage) complete() {
 	s.own()
 	s.ID = s.identity()
-	return s, nil
 }
 
 // Definition is the LLB of the stage and of everything below it, in the form that
@@ -187,7 +237,10 @@ func (s *Stage) Terminal() bool { return s.Head == "" }
 
 // own fills Steps and Sources with the operations no input has.
 func (s *Stage) own() {
-	list := s.walk()
+	if s.alias {
+		return
+	}
+	list := s.near
 	readers := s.readerPos(list)
 	theirs := s.ofInputs(list)
 	mine := 0
@@ -223,12 +276,11 @@ func (s *Stage) own() {
 	}
 }
 
-// walk fills near and lists it but for the head of an input that is the stage's own. It
-// stops at the heads of inputs, so that its cost is that of the stage and not of what lies
-// below it.
-func (s *Stage) walk() []int {
+// walk fills near. It stops at the heads of inputs, so that its cost is that of the stage
+// and not of what lies below it.
+func (s *Stage) walk() {
 	if s.headAt < 0 {
-		return nil
+		return
 	}
 	heads := placeSet{}
 	for _, in := range s.inputs {
@@ -236,12 +288,11 @@ func (s *Stage) walk() []int {
 			heads.add(n)
 		}
 	}
-	if heads.has(s.headAt) {
+	if s.alias = heads.has(s.headAt); s.alias {
 		s.near = []int{s.headAt}
-		return nil
+		return
 	}
 	s.near = s.Ops.below(s.headAt, heads.has)
-	return s.near
 }
 
 // placeOfHead is where the head of a stage stands, -1 where it does not.

@@ -144,26 +144,36 @@ func newYield(def *pb.Definition) (yield, error) {
 // stages makes the stages below a target whose operations are all among the target's.
 func (c *compiler) stages(order []*decl, ops *graph.Ops, results []graph.Result, top yield, epoch *time.Time) (map[*decl]*graph.Stage, error) {
 	known := top.ops.Below(top.result.Digest)
-	stages := make(map[*decl]*graph.Stage, len(order))
+	type made struct {
+		decl   *decl
+		result graph.Result
+	}
+	list := make([]made, 0, len(order))
 	for i, d := range order {
-		if head := results[i].Digest; head != "" && !known[head] {
-			continue
+		if head := results[i].Digest; head == "" || known[head] {
+			list = append(list, made{d, results[i]})
 		}
-		s, err := graph.NewStage(graph.Spec{
+	}
+	stages := make(map[*decl]*graph.Stage, len(list))
+	all, err := graph.NewStages(len(list), func(i int, before []*graph.Stage) graph.Spec {
+		if i > 0 {
+			stages[list[i-1].decl] = before[i-1]
+		}
+		d := list[i].decl
+		return graph.Spec{
 			Name:     d.name,
 			Pos:      c.pos(d.stage.Location),
 			Platform: c.platformOf(d),
 			Ops:      ops,
-			Result:   results[i],
+			Result:   list[i].result,
 			Epoch:    epoch,
 			Inputs:   c.inputs(d, stages),
-		})
-		if err != nil {
-			return nil, err
 		}
-		stages[d] = s
+	})
+	if err == nil && len(all) > 0 {
+		stages[list[len(all)-1].decl] = all[len(all)-1]
 	}
-	return stages, nil
+	return stages, err
 }
 
 // platformOf is what a stage is built for: its own platform, else that of its base,

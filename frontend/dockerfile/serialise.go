@@ -63,7 +63,7 @@ func (c *compiler) serialise(ctx context.Context, outputs []llb.Output, change g
 		llb.WithCaps(c.ui.BuildOpts().LLBCaps),
 		llb.LocalUniqueID(c.ui.BuildOpts().SessionID),
 	}
-	s := &serialiser{constraints: llb.NewConstraints(opts...), seen: map[llb.Vertex]bool{}, out: make(chan []serialised, 8)}
+	s := &serialiser{constraints: llb.NewConstraints(opts...), vertices: make(chan []llb.Vertex, 8), out: make(chan []serialised, 8)}
 	k := &collector{
 		compiler: c,
 		ops:      graph.NewOpsBuilder(change, 3*len(outputs)),
@@ -71,18 +71,10 @@ func (c *compiler) serialise(ctx context.Context, outputs []llb.Output, change g
 		merged:   map[string]bool{},
 		places:   map[string]*pb.Locations{},
 	}
+	go s.walk(ctx, outputs)
 	collected := make(chan error, 1)
-	go func() {
-		var err error
-		for batch := range s.out { // to the end, or the walk would wait
-			for i := 0; i < len(batch) && err == nil; i++ {
-				err = k.add(batch[i])
-			}
-		}
-		collected <- err
-	}()
-	inputs, err := s.walk(ctx, outputs)
-	close(s.out)
+	go func() { collected <- k.collect(s.out) }()
+	err := s.run(ctx)
 	collectErr := <-collected
 	if err != nil {
 		return nil, nil, fmt.Errorf("marshalling llb: %w", err)
@@ -95,19 +87,19 @@ func (c *compiler) serialise(ctx context.Context, outputs []llb.Output, change g
 		return nil, nil, fmt.Errorf("marshalling llb: %w", err)
 	}
 	c.relocateAll(src)
-	end, err := proto.MarshalOptions{Deterministic: true}.Marshal(&pb.Op{Inputs: inputs})
+	end, err := s.end(ctx, outputs)
 	if err != nil {
 		return nil, nil, err
 	}
-	k.metadata[string(digest.FromBytes(end))] = k.end()
+	k.metadata[string(digest.FromBytes(end))] = k.describeEnd()
 	return k.ops.Finish(end, k.metadata, src)
 }
 
-// serialiser walks vertices.
+// serialiser serialises vertices. Batches of them go from one goroutine to the next: one
+// finds the order, one serialises, and one collects what comes of it.
 type serialiser struct {
 	constraints *llb.Constraints
-	seen        map[llb.Vertex]bool
-	batch       []serialised
+	vertices    chan []llb.Vertex
 	out         chan []serialised
 }
 
@@ -119,6 +111,9 @@ type serialised struct {
 	places   []*llb.SourceLocation
 }
 
+// batchSize is how many vertices are handed on at once.
+const batchSize = 256
+
 // visit is a vertex on the way from an output down, with how many of its inputs are done.
 type visit struct {
 	vertex llb.Vertex
@@ -126,17 +121,19 @@ type visit struct {
 	done   int
 }
 
-// walk serialises everything below outputs and returns what reads them.
-func (s *serialiser) walk(ctx context.Context, outputs []llb.Output) ([]*pb.Input, error) {
-	inputs := make([]*pb.Input, len(outputs))
+// walk finds the vertices of outputs and all below, inputs first.
+func (s *serialiser) walk(ctx context.Context, outputs []llb.Output) {
+	defer close(s.vertices)
+	seen := map[llb.Vertex]bool{}
 	var path []visit
+	var batch []llb.Vertex
 	descend := func(v llb.Vertex) {
-		if !s.seen[v] {
-			s.seen[v] = true
+		if !seen[v] {
+			seen[v] = true
 			path = append(path, visit{vertex: v, inputs: v.Inputs()})
 		}
 	}
-	for i, o := range outputs {
+	for _, o := range outputs {
 		descend(o.Vertex(ctx, s.constraints))
 		for len(path) > 0 {
 			top := &path[len(path)-1]
@@ -145,33 +142,48 @@ func (s *serialiser) walk(ctx context.Context, outputs []llb.Output) ([]*pb.Inpu
 				descend(top.inputs[top.done-1].Vertex(ctx, s.constraints))
 				continue
 			}
-			v := top.vertex
-			path = path[:len(path)-1]
-			if err := s.add(ctx, v); err != nil {
-				return nil, err
+			if len(top.inputs) == 0 {
+				// It waits for no other, so it is done here, which has less to do. The vertex
+				// remembers what comes of it, but for errors, which will come again.
+				_, _, _, _, _ = top.vertex.Marshal(ctx, s.constraints)
 			}
+			if batch = append(batch, top.vertex); len(batch) == batchSize {
+				s.vertices <- batch
+				batch = nil
+			}
+			path = path[:len(path)-1]
 		}
+	}
+	s.vertices <- batch
+}
+
+// run serialises the vertices that are found.
+func (s *serialiser) run(ctx context.Context) error {
+	defer close(s.out)
+	var err error
+	for batch := range s.vertices { // to the end, or the walk would wait
+		done := make([]serialised, len(batch))
+		for i := 0; i < len(batch) && err == nil; i++ {
+			o := &done[i]
+			o.digest, o.bytes, o.metadata, o.places, err = batch[i].Marshal(ctx, s.constraints)
+		}
+		if err == nil {
+			s.out <- done
+		}
+	}
+	return err
+}
+
+// end is the entry that points at the results, which are serialised.
+func (s *serialiser) end(ctx context.Context, outputs []llb.Output) ([]byte, error) {
+	inputs := make([]*pb.Input, len(outputs))
+	for i, o := range outputs {
 		var err error
 		if inputs[i], err = o.ToInput(ctx, s.constraints); err != nil {
 			return nil, err
 		}
 	}
-	s.out <- s.batch
-	return inputs, nil
-}
-
-// add serialises a vertex whose inputs are serialised.
-func (s *serialiser) add(ctx context.Context, v llb.Vertex) error {
-	var o serialised
-	var err error
-	if o.digest, o.bytes, o.metadata, o.places, err = v.Marshal(ctx, s.constraints); err != nil {
-		return err
-	}
-	if s.batch = append(s.batch, o); len(s.batch) == 256 {
-		s.out <- s.batch
-		s.batch = nil
-	}
-	return nil
+	return proto.MarshalOptions{Deterministic: true}.Marshal(&pb.Op{Inputs: inputs})
 }
 
 // collector puts together what a definition holds. Equal operations of several vertices
@@ -187,6 +199,17 @@ type collector struct {
 	// compiler's.
 	maps []*llb.SourceMap
 	own  []bool
+}
+
+// collect adds batches as they come.
+func (k *collector) collect(batches <-chan []serialised) error {
+	var err error
+	for batch := range batches { // to the end, or who serialises would wait
+		for i := 0; i < len(batch) && err == nil; i++ {
+			err = k.add(batch[i])
+		}
+	}
+	return err
 }
 
 func (k *collector) add(o serialised) error {
@@ -262,8 +285,8 @@ func mergeMetadata(have, md *pb.OpMetadata) {
 	have.LinuxResources = cmp.Or(md.LinuxResources, have.LinuxResources)
 }
 
-// end is what is known about the entry that points at the results.
-func (k *collector) end() *pb.OpMetadata {
+// describeEnd is what is known about the entry that points at the results.
+func (k *collector) describeEnd() *pb.OpMetadata {
 	md := &pb.OpMetadata{Caps: map[string]bool{string(pb.CapConstraints): true, string(pb.CapPlatform): true}}
 	for _, m := range k.metadata {
 		if m.IgnoreCache {
