@@ -62,8 +62,12 @@ func TestStagesOfSharedOps(t *testing.T) {
 	if got := len(shared[1].Steps) + len(shared[2].Steps); got != 3 {
 		t.Errorf("the later stages have %d steps, want three of their own", got)
 	}
-	if _, err := NewStage(Spec{Name: "x", Platform: amd64, Ops: ops, Result: Result{Digest: "sha256:00"}}); err == nil {
+	wrong := Spec{Name: "x", Platform: amd64, Ops: ops, Result: Result{Digest: "sha256:00"}}
+	if _, err := NewStage(wrong); err == nil {
 		t.Error("a stage was made of an operation that is not there")
+	}
+	if _, err := NewStages(1, func(int, []*Stage) Spec { return wrong }); err == nil {
+		t.Error("stages were made of an operation that is not there")
 	}
 }
 
@@ -95,6 +99,7 @@ func TestStepsAreNobodyElses(t *testing.T) {
 			t.Fatal(err)
 		}
 		var stages []*Stage
+		var specs []Spec
 		below := make([]map[*Stage]bool, len(states))
 		for i, st := range states {
 			s := spec(t, fmt.Sprint(i), st)
@@ -106,7 +111,7 @@ func TestStepsAreNobodyElses(t *testing.T) {
 				below[i][stages[n]] = true
 				maps.Copy(below[i], below[n])
 			}
-			stages = append(stages, newStage(t, s))
+			stages, specs = append(stages, newStage(t, s)), append(specs, s)
 			var want, got []digest.Digest
 			for _, at := range stages[i].near {
 				if !slices.ContainsFunc(slices.Collect(maps.Keys(below[i])), func(in *Stage) bool { return slices.Contains(in.near, at) }) {
@@ -118,6 +123,25 @@ func TestStepsAreNobodyElses(t *testing.T) {
 			}
 			if !slices.Equal(got, want) {
 				t.Fatalf("seed %d, stage %d: got steps %v, want %v", seed, i, got, want)
+			}
+		}
+		// many at once are the same
+		n := 20 * len(specs)
+		many, err := NewStages(n, func(i int, made []*Stage) Spec {
+			s := specs[i%len(specs)]
+			s.Inputs = slices.Clone(s.Inputs)
+			for j, from := range reads[i%len(specs)] {
+				s.Inputs[j].Stage = made[i-i%len(specs)+from]
+			}
+			return s
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, s := range many {
+			want := stages[i%len(specs)]
+			if diff := cmp.Diff(want.Steps, s.Steps); diff != "" || s.ID != want.ID {
+				t.Fatalf("seed %d, stage %d of many: got %s, want %s (-want +got):\n%s", seed, i, s.ID, want.ID, diff)
 			}
 		}
 	}
