@@ -125,6 +125,7 @@ type visit struct {
 func (s *serialiser) walk(ctx context.Context, outputs []llb.Output) {
 	defer close(s.vertices)
 	seen := map[llb.Vertex]bool{}
+	alone := map[llb.Vertex]bool{} // what reads nothing
 	var path []visit
 	var batch []llb.Vertex
 	descend := func(v llb.Vertex) {
@@ -142,10 +143,17 @@ func (s *serialiser) walk(ctx context.Context, outputs []llb.Output) {
 				descend(top.inputs[top.done-1].Vertex(ctx, s.constraints))
 				continue
 			}
-			if len(top.inputs) == 0 {
-				// It waits for no other, so it is done here, which has less to do. The vertex
+			here := true
+			for _, in := range top.inputs {
+				here = here && alone[in.Vertex(ctx, s.constraints)]
+			}
+			if here {
+				// It waits for none that is not done here, where there is less to do. The vertex
 				// remembers what comes of it, but for errors, which will come again.
 				_, _, _, _, _ = top.vertex.Marshal(ctx, s.constraints)
+			}
+			if len(top.inputs) == 0 {
+				alone[top.vertex] = true
 			}
 			if batch = append(batch, top.vertex); len(batch) == batchSize {
 				s.vertices <- batch
