@@ -2,7 +2,6 @@ package graph
 
 import (
 	"fmt"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -156,9 +155,8 @@ func NewStages(n int, spec func(i int, made []*Stage) Spec) ([]*Stage, error) {
 
 // atOnce calls f for each of some stages, on all processors if they are many.
 func atOnce(stages []*Stage, f func(*Stage)) {
-	size := max(64, (len(stages)-1)/runtime.GOMAXPROCS(0)+1)
 	var wg sync.WaitGroup
-	for part := range slices.Chunk(stages, size) {
+	for part := range slices.Chunk(stages, 128) {
 		wg.Go(func() {
 			for _, s := range part {
 				f(s)
