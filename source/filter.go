@@ -162,11 +162,11 @@ func (f *treeFS) entry(n *dirNode, name string) (*entry, error) {
 }
 
 func dirEntry(path string, e *entry) fs.DirEntry {
-	return &fsutil.DirEntryInfo{Stat: &fstypes.Stat{
-		Path:     filepath.FromSlash(path),
-		Mode:     uint32(e.kind.typeBits()),
-		Linkname: e.link(),
-	}}
+	st := &fstypes.Stat{Path: filepath.FromSlash(path), Mode: uint32(e.kind.typeBits())}
+	if e.kind == kindLink { // a file may be being hashed
+		st.Linkname = e.link()
+	}
+	return &fsutil.DirEntryInfo{Stat: st}
 }
 
 // Open is there for the interface; FollowLinks opens nothing.

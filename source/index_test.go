@@ -317,6 +317,35 @@ func TestIndexUnderConcurrentRuns(t *testing.T) {
 	}
 }
 
+// TestViewsBesideHashing is for the race detector: views that follow links look names up
+// while the files of the same directory are hashed for others.
+func TestViewsBesideHashing(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 40 {
+		tree(t, dir, "f"+strconv.Itoa(i)+" = "+strconv.Itoa(i))
+		if err := os.Link(filepath.Join(dir, "f"+strconv.Itoa(i)), filepath.Join(dir, "g"+strconv.Itoa(i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 5 {
+		trees := open(t, Options{})
+		var wg sync.WaitGroup
+		for i := range 40 {
+			wg.Go(func() {
+				v, err := trees.View(dir, Filter{Follow: []string{"f" + strconv.Itoa(i), "g*"}})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if _, err := v.Digest(t.Context(), Selection{}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+	}
+}
+
 // TestIndexSurvivesKill kills runs at random moments of writing the index.
 func TestIndexSurvivesKill(t *testing.T) {
 	if dir := os.Getenv("SOURCE_TEST_KILL"); dir != "" {

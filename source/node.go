@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sort"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -161,9 +162,10 @@ func (n *dirNode) kidLocked(name string) *dirNode {
 	return k
 }
 
-// find looks a name up in a listed directory.
+// find looks a name up in a listed directory. It looks at nothing of entries but their
+// names: files may be hashed meanwhile.
 func (n *dirNode) find(name string) (int, bool) {
-	return slices.BinarySearchFunc(n.entries, name, func(e entry, name string) int { return strings.Compare(e.name, name) })
+	return sort.Find(len(n.entries), func(i int) int { return strings.Compare(name, n.entries[i].name) })
 }
 
 // listedEntry looks a name up if the directory was listed.
