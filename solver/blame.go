@@ -2,6 +2,7 @@ package solver
 
 import (
 	"cmp"
+	"errors"
 	"slices"
 
 	digest "github.com/opencontainers/go-digest"
@@ -16,7 +17,19 @@ type cause struct {
 // fail takes in the failure of a call for n: finds whose it is, ends that stage, and
 // skips what hangs on it.
 func (r *run) fail(n *node, err error) {
-	c := r.blame(n, err)
+	switch {
+	case !muffled(err):
+		r.end(n, r.blame(n, err))
+	case r.failFast:
+		r.end(n, r.guess(n, err))
+	default: // others may hear more
+		n.state = unsaid
+		r.unsaid = append(r.unsaid, outcome{node: n, err: err})
+	}
+}
+
+// end ends n and the stage that a failure belongs to.
+func (r *run) end(n *node, c *cause) {
 	if c.node.state != failed && c.node.state != skipped {
 		r.mark(c.node, failed, c.err)
 	}
@@ -52,6 +65,34 @@ func (r *run) blame(n *node, err error) *cause {
 		r.causes[key] = c
 	}
 	return c
+}
+
+// guess finds the cause behind a failure of n of which nothing is said: one that is known
+// of n or of what it stands on, or else the first step there that the status stream has
+// shown to fail.
+func (r *run) guess(n *node, err error) *cause {
+	below := ancestors(n)
+	below[n] = true
+	var first *cause
+	for _, c := range r.causes {
+		if below[c.node] && (first == nil || c.node.index < first.node.index) {
+			first = c
+		}
+	}
+	if first != nil {
+		return first
+	}
+	for _, m := range r.nodes {
+		if !below[m] || m.state == done {
+			continue
+		}
+		if v, text := r.tracker.failure(m.stage); v != "" {
+			c := &cause{node: m, err: newStageError(m.stage, v, errors.New(text))}
+			r.causes[string(v)] = c
+			return c
+		}
+	}
+	return r.blame(n, err)
 }
 
 // owner gives the stage to which the failure of vertex v belongs, when a call for n

@@ -109,6 +109,14 @@ func cancelled(err error) bool {
 		grpcerrors.Code(err) == codes.Canceled || vertexOf(err) == ""
 }
 
+// muffled reports whether BuildKit has lost what it was about to say. What a failed step
+// has left is kept for debuggers, anew by each call that fails because of it, and it can
+// come to it that one call gives up what another has given up before: it then returns
+// this complaint instead of the failure (wrapSolveError in frontend/gateway of v0.34.2).
+func muffled(err error) bool {
+	return vertexOf(err) == "" && strings.Contains(err.Error(), "releasing already released reference")
+}
+
 // lost reports whether err means that the daemon is gone, not that a step failed.
 func lost(err error) bool {
 	return vertexOf(err) == "" && grpcerrors.Code(err) == codes.Unavailable

@@ -27,6 +27,7 @@ const (
 	assumed       // not asked for; the output that needs it is there
 	failed
 	skipped
+	unsaid // failed, and BuildKit has not said why
 )
 
 // node is a stage within a run.
@@ -78,6 +79,7 @@ type run struct {
 
 	causes map[string]*cause
 	held   []outcome // pins that failed before any output did
+	unsaid []outcome // failures that say nothing
 	broken bool      // some output has failed
 	fatal  error     // nothing can be built any more
 
@@ -156,6 +158,11 @@ func (r *run) loop() {
 			ended, r.stopped = nil, true
 		}
 		r.dispatch()
+	}
+	for _, o := range r.unsaid {
+		if o.node.state == unsaid && !r.stopped {
+			r.end(o.node, r.guess(o.node, o.err))
+		}
 	}
 }
 
@@ -295,7 +302,7 @@ func (r *run) verdict() error {
 		return nil
 	}
 	for _, n := range r.nodes {
-		if n.state == idle || n.state == running {
+		if n.state == idle || n.state == running || n.state == unsaid {
 			r.tracker.skipped(n.stage, err, "")
 		}
 	}

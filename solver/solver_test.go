@@ -506,3 +506,65 @@ func TestFinishedOutputVouchesForWhatLiesBelowAPin(t *testing.T) {
 	equal(t, "asked for base", slices.Contains(x.Asked(), "base"), false)
 	equal(t, "ends", s.ends(), map[string]string{"base": "cached", "pinned": "done", "fine": "cached", "bad": "failed", "mid": "cached", "broken": "skipped"})
 }
+
+// TestMuffledFailures: what BuildKit says in place of a failure is no failure of its own.
+func TestMuffledFailures(t *testing.T) {
+	muffled := errors.New("releasing already released reference x::y")
+	t.Run("another call says it", func(t *testing.T) {
+		bad := solvertest.Stage(t, "bad", 2)
+		good := solvertest.Stage(t, "good", 1)
+		out := solvertest.Stage(t, "out", 1, bad, good)
+		x := solvertest.New(t)
+		s := start(t, t.Context(), solver.Solver{Exec: x}, solvertest.Graph(t, out))
+		top := x.Meet("out")
+		var script solvertest.Script
+		s.tracker.Status(script.Start(bad, 1))
+		pinned := x.Meet("bad")
+		top.Fail(muffled)
+		x.Done("good")
+		pinned.Fail(stepError(bad, 1, "bad broke"))
+		s.tracker.Status(script.End(bad, 1, "bad broke"))
+		equal(t, "error", s.wait(), "bad:1: bad broke")
+		equal(t, "ends", s.ends(), map[string]string{"bad": "failed", "good": "cached", "out": "skipped"})
+	})
+	t.Run("of a pin", func(t *testing.T) {
+		bad := solvertest.Stage(t, "bad", 2)
+		out := solvertest.Stage(t, "out", 1, bad)
+		x := solvertest.New(t)
+		s := start(t, t.Context(), solver.Solver{Exec: x}, solvertest.Graph(t, out))
+		top := x.Meet("out")
+		var script solvertest.Script
+		s.tracker.Status(script.Start(bad, 1))
+		x.Fail("bad", muffled)
+		s.tracker.Status(script.End(bad, 1, "bad broke"))
+		top.Fail(stepError(bad, 1, "bad broke"))
+		equal(t, "error", s.wait(), "bad:1: bad broke")
+		equal(t, "ends", s.ends(), map[string]string{"bad": "failed", "out": "skipped"})
+	})
+	for _, failFast := range []bool{false, true} {
+		t.Run(fmt.Sprint("only the stream says it, fail fast ", failFast), func(t *testing.T) {
+			bad := solvertest.Stage(t, "bad", 2)
+			out := solvertest.Stage(t, "out", 1, bad)
+			x := solvertest.New(t)
+			s := start(t, t.Context(), solver.Solver{Exec: x, FailFast: failFast}, solvertest.Graph(t, out))
+			top := x.Meet("out")
+			var script solvertest.Script
+			s.tracker.Status(script.Start(bad, 1))
+			if !failFast {
+				x.Fail("bad", muffled)
+			}
+			s.tracker.Status(script.End(bad, 1, "exit code: 7"))
+			top.Fail(muffled)
+			equal(t, "error", s.wait(), "bad:1: exit code: 7")
+			equal(t, "ends", s.ends(), map[string]string{"bad": "failed", "out": "skipped"})
+		})
+	}
+	t.Run("nobody says it", func(t *testing.T) {
+		out := solvertest.Stage(t, "out", 1)
+		x := solvertest.New(t)
+		s := start(t, t.Context(), solver.Solver{Exec: x, Jobs: 1}, solvertest.Graph(t, out))
+		x.Fail("out", muffled)
+		equal(t, "error", s.wait(), "out:1: releasing already released reference x::y")
+		equal(t, "ends", s.ends(), map[string]string{"out": "failed"})
+	})
+}

@@ -337,6 +337,19 @@ func (t *Tracker) failedVertex(err error) digest.Digest {
 	return found
 }
 
+// failure gives the first step of a stage that has failed by the status stream, with
+// what that says of it; "" if there is none.
+func (t *Tracker) failure(s *graph.Stage) (digest.Digest, string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, st := range s.Steps {
+		if v := t.vertexes[t.canon(st.Digest)]; v != nil && v.failed && v.status.Error != "" {
+			return st.Digest, v.status.Error
+		}
+	}
+	return "", ""
+}
+
 // Counts says how the stages of a build ended.
 type Counts struct {
 	Done    int
