@@ -53,7 +53,7 @@ func isRemote(ref string) bool {
 }
 
 func (j *job) localContext() error {
-	dir, err := j.run.existingDir("build context", j.req.Context)
+	dir, err := j.run.paths.existingDir("build context", j.req.Context)
 	if err != nil {
 		return err
 	}
@@ -254,18 +254,12 @@ func (j *job) remoteContext() error {
 	return nil
 }
 
-// existingDir is the function of that name, with what the call knows of paths.
-func (r *run) existingDir(what, path string) (string, error) {
-	return existingDirBy(&r.paths, what, path)
-}
-
 // existingDir returns the absolute path of a directory with links resolved, so
 // that one directory has one name. what says in errors what it is for.
-func existingDir(what, path string) (string, error) {
-	return existingDirBy(&realPaths{}, what, path)
-}
+func existingDir(what, path string) (string, error) { return new(realPaths).existingDir(what, path) }
 
-func existingDirBy(paths *realPaths, what, path string) (string, error) {
+// existingDir is the same with the paths that are known.
+func (p *realPaths) existingDir(what, path string) (string, error) {
 	fi, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -279,7 +273,7 @@ func existingDirBy(paths *realPaths, what, path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if abs, err = paths.of(abs); err != nil {
+	if abs, err = p.of(abs); err != nil {
 		return "", inputErrorf("opening %s: %w", what, err)
 	}
 	if err := listable(abs); err != nil {

@@ -75,7 +75,7 @@ func (j *job) namedContext(name, value string) (string, error) {
 	if isRemote(value) {
 		return value, nil
 	}
-	dir, err := j.run.existingDir("build context "+name+":", value)
+	dir, err := j.run.paths.existingDir("build context "+name+":", value)
 	if err != nil {
 		return "", err
 	}

@@ -102,7 +102,7 @@ func placed(pos graph.Pos, err error) error {
 
 // programLocal offers a directory of the program.
 func (j *job) programLocal(l dag.LocalContext) error {
-	dir, err := j.run.existingDir("directory", l.Tree.Dir)
+	dir, err := j.run.paths.existingDir("directory", l.Tree.Dir)
 	if err != nil {
 		return err
 	}
@@ -129,7 +129,7 @@ func (j *job) programLocal(l dag.LocalContext) error {
 // programNested finds the directory of a nested build. The program has named it, so it
 // may be read, wherever it is.
 func (j *job) programNested(n dag.NestedContext) error {
-	dir, err := j.run.existingDir("build context", n.Nested.Dir)
+	dir, err := j.run.paths.existingDir("build context", n.Nested.Dir)
 	if err != nil {
 		return err
 	}

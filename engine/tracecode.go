@@ -3,6 +3,8 @@ package engine
 import (
 	"encoding/binary"
 	"encoding/json"
+	"errors"
+	"math"
 
 	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
@@ -56,11 +58,7 @@ func (c *traceCoder) trace(tr *trace) error {
 	})
 	listed(c, &tr.Stages, c.stage)
 	// Both are rare.
-	var told [2]string
-	if err := c.json(&told[0], &tr.Lint, len(tr.Lint)); err != nil {
-		return err
-	}
-	return c.json(&told[1], &tr.Told, len(tr.Told))
+	return errors.Join(asJSON(c, &tr.Lint), asJSON(c, &tr.Told))
 }
 
 func (c *traceCoder) stage(s *tracedStage) {
@@ -84,18 +82,19 @@ func (c *traceCoder) platform(p *ocispecs.Platform) {
 	listed(c, &p.OSFeatures, func(s *string) { textual(c, s) })
 }
 
-// json is a list of n as JSON, or nothing.
-func (c *traceCoder) json(text *string, list any, n int) error {
-	if !c.reading && n > 0 {
+// asJSON is a list as JSON, or nothing if it is empty.
+func asJSON[T any](c *traceCoder, list *[]T) error {
+	text := ""
+	if !c.reading && len(*list) > 0 {
 		t, err := json.Marshal(list)
 		if err != nil {
 			return err
 		}
-		*text = string(t)
+		text = string(t)
 	}
-	textual(c, text)
-	if c.reading && *text != "" {
-		return json.Unmarshal([]byte(*text), list)
+	textual(c, &text)
+	if c.reading && text != "" {
+		return json.Unmarshal([]byte(text), list)
 	}
 	return nil
 }
@@ -106,16 +105,12 @@ func coded(c *traceCoder, n *int) {
 		c.written = binary.AppendUvarint(c.written, uint64(max(*n, 0)))
 		return
 	}
-	v, shift := uint64(0), 0
-	for i := 0; i < len(c.left) && shift < 63; i++ {
-		v |= uint64(c.left[i]&0x7f) << shift
-		if c.left[i] < 0x80 {
-			*n, c.left = int(v), c.left[i+1:]
-			return
-		}
-		shift += 7
+	v, size := binary.Uvarint([]byte(c.left[:min(len(c.left), binary.MaxVarintLen64)]))
+	if size <= 0 || v > math.MaxInt {
+		c.broken, c.left = true, ""
+		return
 	}
-	c.broken, c.left = true, ""
+	*n, c.left = int(v), c.left[size:]
 }
 
 // textual is a text: its length and its bytes.

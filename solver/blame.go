@@ -3,6 +3,7 @@ package solver
 import (
 	"cmp"
 	"errors"
+	"maps"
 	"slices"
 
 	digest "github.com/opencontainers/go-digest"
@@ -73,14 +74,10 @@ func (r *run) blame(n *node, err error) *cause {
 func (r *run) guess(n *node, err error) *cause {
 	below := ancestors(n)
 	below[n] = true
-	var first *cause
-	for _, c := range r.causes {
-		if below[c.node] && (first == nil || c.node.index < first.node.index) {
-			first = c
+	for _, c := range r.sortedCauses() {
+		if below[c.node] {
+			return c
 		}
-	}
-	if first != nil {
-		return first
 	}
 	for _, m := range r.nodes {
 		if !below[m] || m.state == done {
@@ -155,19 +152,10 @@ func (r *run) rescue(n *node) {
 }
 
 // sortedCauses lists the causes in graph order.
-func (r *run) sortedCauses() []*StageError {
-	var list []*cause
-	for _, c := range r.causes {
-		list = append(list, c)
-	}
-	slices.SortFunc(list, func(a, b *cause) int {
+func (r *run) sortedCauses() []*cause {
+	return slices.SortedFunc(maps.Values(r.causes), func(a, b *cause) int {
 		return cmp.Or(cmp.Compare(a.node.index, b.node.index), cmp.Compare(a.err.Vertex, b.err.Vertex))
 	})
-	errs := make([]*StageError, len(list))
-	for i, c := range list {
-		errs[i] = c.err
-	}
-	return errs
 }
 
 // ancestors gives everything below n.

@@ -124,13 +124,13 @@ func lost(err error) bool {
 
 // join makes one error of causes: nil for none, a single one as it is, so that
 // errors.As finds it, else a list with one cause a paragraph.
-func join(causes []*StageError) error {
+func join(causes []*cause) error {
 	if len(causes) == 1 {
-		return causes[0]
+		return causes[0].err
 	}
 	list := &multierror.Error{ErrorFormat: paragraphs}
 	for _, c := range causes {
-		list.Errors = append(list.Errors, c)
+		list.Errors = append(list.Errors, c.err)
 	}
 	return list.ErrorOrNil()
 }

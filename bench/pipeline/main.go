@@ -292,7 +292,8 @@ func (b *bench) foreign(dir string, _ func(name string, args ...string) (sample,
 			return status, stop, conn.Close()
 		}
 		if time.Now().After(deadline) {
-			return status, nil, errors.Join(fmt.Errorf("starting %s: %w\n%s", b.buildkitd, err, log.Bytes()), stop())
+			serr := stop() // and nothing more is logged
+			return status, nil, errors.Join(fmt.Errorf("starting %s: %w\n%s", b.buildkitd, err, log.Bytes()), serr)
 		}
 	}
 }

@@ -255,7 +255,7 @@ func (f *file) named() []byte {
 	return bytes.Join(lines, []byte("\n"))
 }
 
-// unshift turns a range of the named text into one of the text itself.
+// unshift gives for a range of the scanned or named text that of the text itself.
 func (f *file) unshift(r *pb.Range) *pb.Range {
 	r = r.CloneVT()
 	for _, p := range []*pb.Position{r.Start, r.End} {

@@ -71,6 +71,9 @@ func TestDirDamage(t *testing.T) {
 		if r, err := d.Get(ctx, memotest.Key(1)); !errors.Is(err, memo.ErrNotFound) {
 			t.Errorf("%s: %v, %v, want ErrNotFound", name, r, err)
 		}
+		if r, err := d.GetWhole(ctx, memotest.Key(1)); !errors.Is(err, memo.ErrNotFound) {
+			t.Errorf("%s: with its parts %v, %v, want ErrNotFound", name, r, err)
+		}
 		n := 0
 		for _, err := range d.List(ctx) {
 			must(t, err)
@@ -94,6 +97,9 @@ func TestDirDamage(t *testing.T) {
 	if _, err := d.ReadParts(ctx, r); !errors.Is(err, memo.ErrNotFound) {
 		t.Errorf("edited parts: %v, want ErrNotFound", err)
 	}
+	if r, err := d.GetWhole(ctx, memotest.Key(1)); !errors.Is(err, memo.ErrNotFound) {
+		t.Errorf("with edited parts: %v, %v, want ErrNotFound", r, err)
+	}
 
 	// A directory in a record's place is nothing, and can be removed by hand only.
 	must(t, os.Remove(recordFile(d, 1)))
@@ -108,6 +114,21 @@ func TestDirDamage(t *testing.T) {
 		if strings.Contains(f, ".new-") {
 			t.Errorf("left behind: %s", f)
 		}
+	}
+}
+
+func TestDirGetWhole(t *testing.T) {
+	d := &memo.Dir{Path: t.TempDir()}
+	for n, want := range []*memo.Record{memotest.WithParts(memotest.Record(0), 10_000), memotest.Record(1)} {
+		must(t, d.Put(t.Context(), want))
+		got, err := d.GetWhole(t.Context(), memotest.Key(n))
+		must(t, err)
+		if !bytes.Equal(got.Parts, want.Parts) {
+			t.Errorf("record %d has %d bytes of parts, want %d", n, len(got.Parts), len(want.Parts))
+		}
+	}
+	if r, err := d.GetWhole(t.Context(), memotest.Key(2)); !errors.Is(err, memo.ErrNotFound) {
+		t.Errorf("got %v, %v, want ErrNotFound", r, err)
 	}
 }
 
